@@ -1,0 +1,123 @@
+//! What crosses the seam between the program and the engine: plain data only, no handle of ONNX Runtime.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A model to load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadRequest {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// Threads of one run; `None` lets ONNX Runtime choose (one per physical core).
+    pub threads: Option<usize>,
+}
+
+/// A model that is ready to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// Handle for [`RunRequest::model`].
+    pub model: ModelHandle,
+    /// The provider that the session was made with.
+    pub provider: Provider,
+    /// Names of the graph's outputs in order.
+    pub outputs: Vec<String>,
+    /// Seconds that the load took.
+    pub load_secs: f64,
+}
+
+/// Names a loaded model to its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModelHandle(pub u64);
+
+/// One run of a loaded model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRequest {
+    /// Which model.
+    pub model: ModelHandle,
+    /// Inputs by name.
+    pub inputs: Vec<Tensor>,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunResult {
+    /// Every output of the graph, in the graph's order.
+    pub outputs: Vec<Tensor>,
+    /// Seconds inside ONNX Runtime's run call.
+    pub run_secs: f64,
+    /// The provider that ran it.
+    pub provider: Provider,
+}
+
+/// A named tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Name of the graph's input or output.
+    pub name: String,
+    /// Axes, outermost first.
+    pub shape: Vec<usize>,
+    /// The values.
+    pub data: TensorData,
+}
+
+/// The values of a [`Tensor`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    /// 32-bit floats.
+    F32(Arc<[f32]>),
+    /// 64-bit signed integers.
+    I64(Arc<[i64]>),
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// The built-in CPU provider.
+    Cpu,
+}
+
+impl Provider {
+    /// Short name for the screen and for reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+        }
+    }
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// ONNX Runtime's library was not found or cannot be used.
+    #[error("ONNX Runtime is not available: {reason}. {remedy}")]
+    Library {
+        /// What was tried and what came of it.
+        reason: String,
+        /// What to do next.
+        remedy: String,
+    },
+    /// ONNX Runtime refused the model.
+    #[error("ONNX Runtime cannot load {}: {reason}", .model.display())]
+    Load {
+        /// The file.
+        model: PathBuf,
+        /// ONNX Runtime's own words.
+        reason: String,
+    },
+    /// The run failed.
+    #[error("the model failed while running: {reason}")]
+    Run {
+        /// ONNX Runtime's own words.
+        reason: String,
+    },
+    /// The run was cancelled because something newer is wanted.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model handle is not known to this engine.
+    #[error("the model is no longer loaded")]
+    UnknownModel,
+    /// The engine has ended.
+    #[error("the engine has ended; restart the program")]
+    Gone,
+}
