@@ -5,4 +5,6 @@
 
 mod protocol;
 
-pub use protocol::{EngineError, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult, Tensor, TensorData};
+pub use protocol::{
+    EngineError, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult, Tensor, TensorData,
+};

@@ -28,7 +28,11 @@ impl TopK {
     /// # Errors
     /// [`RoutingError::TopK`] when `top_k` is 0 or exceeds `num_experts`.
     pub fn new(top_k: usize, num_experts: usize) -> Result<Self, RoutingError> {
-        if (1..=num_experts).contains(&top_k) { Ok(Self(top_k)) } else { Err(RoutingError::TopK { top_k, num_experts }) }
+        if (1..=num_experts).contains(&top_k) {
+            Ok(Self(top_k))
+        } else {
+            Err(RoutingError::TopK { top_k, num_experts })
+        }
     }
 
     /// The number itself, at least 1.

@@ -3,10 +3,20 @@
 //! Pure computation over plain values: no IO and nothing of the engine, the GPU or the window, so that each number the
 //! program shows can be checked by a table against an independent reference.
 
+mod balance;
+mod capacity;
+mod compare;
+mod gate;
 mod grid;
 mod index;
+mod specialization;
 mod trace;
 
+pub use balance::{AuxLossShare, GateInformation, LayerBalance, LoadStats, aux_loss};
+pub use capacity::{DroppedAssignment, Overflow, Priority, expert_capacity, overflow};
+pub use compare::{RoutingComparison, compare};
+pub use gate::{TokenMeasures, entropy, log_sum_exp, margin, softmax, top_indices, z_loss};
 pub use grid::{PatchGrid, PixelRect};
 pub use index::{ExpertIdx, LayerIdx, PatchIdx, RoutingError, TopK};
+pub use specialization::{CoActivation, LabelExpertTable, Specialization};
 pub use trace::{LayerRouting, RoutingTrace};

@@ -27,8 +27,8 @@ impl LayerRouting {
     /// experts in rank order (the best first). T is `gate_probs.len() / num_experts`.
     ///
     /// # Errors
-    /// [`RoutingError`] when a length does not fit or a chosen expert does not exist. Values that are not finite are
-    /// kept as they are: they are what the model gave, and the measures count them.
+    /// [`RoutingError`] when `top_k` exceeds the number of experts, a length does not fit or a chosen expert does not
+    /// exist. Values that are not finite are kept as they are: they are what the model gave, and the measures count them.
     pub fn new(
         name: impl Into<String>,
         num_experts: usize,
@@ -38,7 +38,8 @@ impl LayerRouting {
         combine_weights: Vec<f32>,
     ) -> Result<Self, RoutingError> {
         let name = name.into();
-        let tokens = gate_probs.len() / num_experts.max(1);
+        let top_k = TopK::new(top_k.get(), num_experts)?;
+        let tokens = gate_probs.len() / num_experts;
         let length = |tensor, found: usize, expected: usize| {
             if found == expected {
                 Ok(())
