@@ -3,6 +3,32 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Everything that an engine can be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// Make a model ready to run.
+    Load(LoadRequest),
+    /// Run it.
+    Run(RunRequest),
+    /// Forget it.
+    Unload(ModelHandle),
+    /// End the engine.
+    Shutdown,
+}
+
+/// Everything that an engine can answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Response {
+    /// To [`Request::Load`].
+    Loaded(Loaded),
+    /// To [`Request::Run`].
+    Ran(RunResult),
+    /// To [`Request::Unload`] and [`Request::Shutdown`].
+    Done,
+    /// To a request that could not be fulfilled.
+    Failed(EngineError),
+}
+
 /// A model to load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadRequest {
@@ -111,7 +137,7 @@ pub enum EngineError {
         /// ONNX Runtime's own words.
         reason: String,
     },
-    /// The run was cancelled because something newer is wanted.
+    /// The load or run was cancelled because something newer is wanted.
     #[error("cancelled")]
     Cancelled,
     /// The model handle is not known to this engine.

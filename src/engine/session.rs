@@ -1,0 +1,88 @@
+//! One loaded model: its session, and what its inputs must look like.
+
+use super::cancel::{Cancels, InFlight};
+use super::tensor::{self, InputSpec};
+use super::{EngineError, LoadRequest, Provider, RunResult, Tensor};
+use ort::environment::Environment;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{RunOptions, Session};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A model that is ready to run.
+pub(super) struct ModelSession {
+    session: Session,
+    inputs: Vec<InputSpec>,
+    provider: Provider,
+}
+
+impl ModelSession {
+    /// Has ONNX Runtime read and optimise the model.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] with ONNX Runtime's reason, [`EngineError::Cancelled`].
+    pub(super) fn load(
+        environment: &Environment,
+        request: &LoadRequest,
+        cancels: &Cancels,
+        ticket: u64,
+    ) -> Result<Self, EngineError> {
+        let refused = |error: ort::Error| {
+            if cancels.is_cancelled(ticket) {
+                EngineError::Cancelled
+            } else {
+                EngineError::Load { model: request.model.clone(), reason: error.message().trim().to_owned() }
+            }
+        };
+        let mut builder = builder(environment, request.threads).map_err(refused)?;
+        let in_flight = InFlight::Load(builder.canceler());
+        let session =
+            cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
+        let inputs = tensor::input_specs(&session);
+        Ok(Self { session, inputs, provider: Provider::Cpu })
+    }
+
+    /// The provider that the session was made with.
+    pub(super) fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Names of the graph's outputs in order.
+    pub(super) fn output_names(&self) -> Vec<String> {
+        self.session.outputs().iter().map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Runs the model once.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when an input does not fit or ONNX Runtime fails, [`EngineError::Cancelled`].
+    pub(super) fn run(&mut self, inputs: &[Tensor], cancels: &Cancels, ticket: u64) -> Result<RunResult, EngineError> {
+        tensor::check_inputs(&self.inputs, inputs)?;
+        let values = inputs.iter().map(tensor::to_ort).collect::<Result<Vec<_>, _>>()?;
+        let options = Arc::new(RunOptions::new().map_err(|error| failed(&error))?);
+        let in_flight = InFlight::Run(Arc::clone(&options));
+        let (outputs, run_secs) = cancels.cancellable(ticket, in_flight, || {
+            let started = Instant::now();
+            (self.session.run_with_options(values, &options), started.elapsed().as_secs_f64())
+        })?;
+        let outputs = outputs.map_err(|error| match cancels.is_cancelled(ticket) {
+            true => EngineError::Cancelled,
+            false => failed(&error),
+        })?;
+        let outputs = outputs.iter().map(|(name, value)| tensor::from_ort(name, &value)).collect::<Result<_, _>>()?;
+        Ok(RunResult { outputs, run_secs, provider: self.provider })
+    }
+}
+
+/// How every session is made.
+fn builder(environment: &Environment, threads: Option<usize>) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::All)?;
+    match threads {
+        Some(threads) => Ok(builder.with_intra_threads(threads)?),
+        None => Ok(builder),
+    }
+}
+
+fn failed(error: &ort::Error) -> EngineError {
+    EngineError::Run { reason: error.message().trim().to_owned() }
+}

@@ -1,0 +1,141 @@
+//! Plain tensors to ONNX Runtime's values and back. Inputs are borrowed, outputs copied once.
+//!
+//! Outputs are given as 32-bit floats or 64-bit integers: `float16`, `bfloat16` and `float64` become the former, the
+//! smaller integers and booleans the latter.
+
+use super::{EngineError, Tensor, TensorData};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+use std::fmt::Debug;
+
+/// What the graph says about one of its inputs.
+#[derive(Debug)]
+pub(super) struct InputSpec {
+    name: String,
+    /// `None` where the input is no tensor.
+    element: Option<TensorElementType>,
+    /// Axes, outermost first; −1 where any size will do. `None` where the graph does not even give their number.
+    dims: Option<Vec<i64>>,
+    /// Whether it has no default.
+    required: bool,
+}
+
+/// The inputs that a session needs, and those that it takes.
+pub(super) fn input_specs(session: &Session) -> Vec<InputSpec> {
+    let spec = |name: &str, dtype: &ValueType, required| InputSpec {
+        name: name.to_owned(),
+        element: dtype.tensor_type(),
+        // ONNX Runtime gives no axes both for a scalar and for a tensor of unknown rank: neither can be checked.
+        dims: dtype.tensor_shape().filter(|shape| !shape.is_empty()).map(|shape| shape.to_vec()),
+        required,
+    };
+    let required = session.inputs().iter().map(|input| spec(input.name(), input.dtype(), true));
+    let overridable = session.overridable_initializers();
+    let optional = overridable.iter().map(|input| spec(input.name(), input.dtype(), false));
+    required.chain(optional).collect()
+}
+
+/// Checks names, types and axes, so that a mistake is told in the words of the caller.
+///
+/// # Errors
+/// [`EngineError::Run`].
+pub(super) fn check_inputs(specs: &[InputSpec], inputs: &[Tensor]) -> Result<(), EngineError> {
+    let wrong = |reason| Err(EngineError::Run { reason });
+    if let Some(spec) = specs.iter().find(|spec| spec.required && !inputs.iter().any(|input| input.name == spec.name)) {
+        return wrong(format!("input {} is missing", spec.name));
+    }
+    for (index, input) in inputs.iter().enumerate() {
+        let Some(spec) = specs.iter().find(|spec| spec.name == input.name) else {
+            let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            return wrong(format!("it has no input {} (its inputs are {})", input.name, known.join(", ")));
+        };
+        if inputs[..index].iter().any(|other| other.name == input.name) {
+            return wrong(format!("input {} is given twice", input.name));
+        }
+        let (element, len) = match &input.data {
+            TensorData::F32(values) => (TensorElementType::Float32, values.len()),
+            TensorData::I64(values) => (TensorElementType::Int64, values.len()),
+        };
+        if spec.element != Some(element) {
+            let wanted = spec.element.map_or_else(|| "no tensor".to_owned(), |wanted| wanted.to_string());
+            return wrong(format!("input {} takes {wanted}, not {element}", input.name));
+        }
+        if let Some(dims) = &spec.dims
+            && !fits(dims, &input.shape)
+        {
+            return wrong(format!("input {} takes {}, not {:?}", input.name, shape_text(dims), input.shape));
+        }
+        if input.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim)) != Some(len) {
+            return wrong(format!("input {} has {len} values, which do not fill {:?}", input.name, input.shape));
+        }
+    }
+    Ok(())
+}
+
+/// A view of the tensor's values; no copy.
+///
+/// # Errors
+/// [`EngineError::Run`] when ONNX Runtime does not take the shape.
+pub(super) fn to_ort(tensor: &Tensor) -> Result<(&str, SessionInputValue<'_>), EngineError> {
+    let shape = tensor.shape.as_slice();
+    let value = match &tensor.data {
+        TensorData::F32(values) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
+        TensorData::I64(values) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
+    };
+    value
+        .map(|value| (tensor.name.as_str(), value))
+        .map_err(|error| EngineError::Run { reason: format!("input {}: {}", tensor.name, error.message()) })
+}
+
+/// A copy of an output.
+///
+/// # Errors
+/// [`EngineError::Run`] when it is no tensor of numbers.
+pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
+    use TensorElementType as Element;
+    let unreadable = || EngineError::Run {
+        reason: format!("output {name} is {}, but only tensors of numbers can be read", value.dtype()),
+    };
+    let data = match value.dtype().tensor_type().ok_or_else(unreadable)? {
+        Element::Float32 => extract::<f32>(value).map(|values| TensorData::F32(values.into())),
+        Element::Float64 => floats(value, |&x: &f64| x as f32),
+        Element::Float16 => floats(value, |x: &half::f16| x.to_f32()),
+        Element::Bfloat16 => floats(value, |x: &half::bf16| x.to_f32()),
+        Element::Int64 => extract::<i64>(value).map(|values| TensorData::I64(values.into())),
+        Element::Int32 => integers(value, |&x: &i32| x.into()),
+        Element::Int16 => integers(value, |&x: &i16| x.into()),
+        Element::Int8 => integers(value, |&x: &i8| x.into()),
+        Element::Uint32 => integers(value, |&x: &u32| x.into()),
+        Element::Uint16 => integers(value, |&x: &u16| x.into()),
+        Element::Uint8 => integers(value, |&x: &u8| x.into()),
+        Element::Bool => integers(value, |&x: &bool| x.into()),
+        _ => None,
+    };
+    let shape = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or_default()).collect();
+    Ok(Tensor { name: name.to_owned(), shape, data: data.ok_or_else(unreadable)? })
+}
+
+fn extract<T: PrimitiveTensorElementType + Debug>(value: &DynValue) -> Option<&[T]> {
+    value.try_extract_tensor::<T>().ok().map(|(_, values)| values)
+}
+
+fn floats<T: PrimitiveTensorElementType + Debug>(value: &DynValue, convert: impl Fn(&T) -> f32) -> Option<TensorData> {
+    extract::<T>(value).map(|values| TensorData::F32(values.iter().map(convert).collect()))
+}
+
+fn integers<T: PrimitiveTensorElementType + Debug>(
+    value: &DynValue,
+    convert: impl Fn(&T) -> i64,
+) -> Option<TensorData> {
+    extract::<T>(value).map(|values| TensorData::I64(values.iter().map(convert).collect()))
+}
+
+fn fits(dims: &[i64], shape: &[usize]) -> bool {
+    dims.len() == shape.len() && dims.iter().zip(shape).all(|(&dim, &size)| dim < 0 || usize::try_from(dim) == Ok(size))
+}
+
+/// Axes as people write them: `[?, 3, 224, 224]`.
+fn shape_text(dims: &[i64]) -> String {
+    let dims: Vec<String> = dims.iter().map(|&dim| if dim < 0 { "?".into() } else { dim.to_string() }).collect();
+    format!("[{}]", dims.join(", "))
+}
