@@ -36,9 +36,11 @@ class BlockSpec:
         return self.stride == 1 and self.in_channels == self.out_channels
 
 
-def _same(kernel: int, dilation: int = 1) -> tuple[int, int]:
-    half = dilation * (kernel // 2)
-    return half, half
+def _same_padding(kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding that keeps (or, with stride 2 on an even side, halves) the side."""
+    if stride == 2:
+        return (kernel - 2) // 2, (kernel - 1) // 2
+    return dilation * (kernel // 2), dilation * (kernel // 2)
 
 
 def block_specs() -> list[BlockSpec]:
@@ -58,11 +60,36 @@ def block_specs() -> list[BlockSpec]:
             channels = inp if repeat == 0 else out
             step = stride if repeat == 0 else 1
             dilation = 2 if len(specs) > 11 else 1
-            pad = _same(kernel, dilation) if step == 1 else ((kernel - 1) // 2 - (kernel % 2), kernel // 2)
-            if step == 2:
-                pad = ((kernel - 2) // 2, (kernel - 1) // 2)
+            pad = _same_padding(kernel, step, dilation)
             specs.append(BlockSpec(channels, channels * expansion, out, kernel, step, dilation, pad))
     return specs
+
+
+class FrozenDepthwise(torch.autograd.Function):
+    """A stride-1 depthwise convolution whose kernel is not trained.
+
+    The library's gradient of a depthwise kernel costs ten times the convolution; the gradient of the input alone is
+    one more convolution, with the kernel turned round.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, padding, dilation):
+        ctx.save_for_backward(weight)
+        ctx.padding, ctx.dilation = padding, dilation
+        return F.conv2d(x, weight, None, 1, padding, dilation, weight.shape[0])
+
+    @staticmethod
+    def backward(ctx, grad):
+        (weight,) = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        turned = weight.flip(2, 3)
+        return F.conv2d(grad, turned, None, 1, ctx.padding, ctx.dilation, weight.shape[0]), None, None, None
+
+
+def pointwise(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """A 1×1 convolution as one matrix product over the tokens (fast for channels-last x)."""
+    y = F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+    return y.permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
@@ -82,17 +109,23 @@ class Block(nn.Module):
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """[B, in, H, W] → [B, hidden, H', W'], what the projection reads."""
         if self.expand is not None:
-            x = F.relu6(self.expand(x))
-        before, after = self.spec.pad
-        if before == after:
-            weight, bias = self.depthwise.weight, self.depthwise.bias
-            x = F.conv2d(x, weight, bias, self.spec.stride, before, self.spec.dilation, self.spec.hidden)
-        else:
-            x = self.depthwise(F.pad(x, (before, after, before, after)))
-        return F.relu6(x)
+            x = F.relu6(pointwise(self.expand, x), inplace=True)
+        return F.relu6(self._spatial(x), inplace=True)
+
+    def _spatial(self, x: torch.Tensor) -> torch.Tensor:
+        if self.spec.stride == 2:
+            before, after = self.spec.pad
+            return self.depthwise(F.pad(x, (before, after, before, after)))
+        weight, bias = self.depthwise.weight.to(x.dtype), self.depthwise.bias.to(x.dtype)
+        y = FrozenDepthwise.apply(x, weight.detach(), self.spec.pad[0], self.spec.dilation)
+        return y + bias[:, None, None]
+
+    def project_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """[..., hidden] → [..., out]."""
+        return F.linear(tokens, self.project.weight.flatten(1), self.project.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.project(self.hidden(x))
+        y = self.project_tokens(self.hidden(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x + y if self.spec.residual else y
 
 
@@ -119,7 +152,7 @@ class Backbone(nn.Module):
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
         """Block 15's output [B, 320, 14, 14] → [B, 1280]."""
-        return F.relu6(self.head(x)).mean(dim=(2, 3))
+        return F.relu6(pointwise(self.head, x)).mean(dim=(2, 3))
 
     def tail_outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Output of every tail block, in order."""
