@@ -1,8 +1,14 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
-use crate::engine::Provider;
+mod assemble;
+
+pub use assemble::assemble;
+
+use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;
-use crate::routing::{PatchGrid, RoutingTrace};
+use crate::routing::{
+    GateInformation, LayerBalance, LayerRouting, PatchGrid, RoutingError, RoutingTrace, TokenMeasures,
+};
 use std::sync::Arc;
 
 /// Everything that is known about one image after one run of the model. Frozen: panels and reports only read it.
@@ -20,6 +26,8 @@ pub struct Analysis {
     pub predictions: Vec<Prediction>,
     /// What every router did.
     pub trace: RoutingTrace,
+    /// Measures of every layer of [`trace`](Self::trace), in its order, computed once.
+    pub layers: Vec<LayerStats>,
     /// Where the time went.
     pub seconds: StageSeconds,
     /// The provider that ran the model.
@@ -29,6 +37,27 @@ pub struct Analysis {
 impl Analysis {
     /// How many predictions are kept.
     pub const NUM_PREDICTIONS: usize = 5;
+}
+
+/// Every measure of one layer for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerStats {
+    /// How evenly the experts were used.
+    pub balance: LayerBalance,
+    /// Gate entropy and margin of each patch, for the heatmap.
+    pub tokens: TokenMeasures,
+    /// How much a patch's gates differ from the mean gates.
+    pub information: GateInformation,
+}
+
+impl LayerStats {
+    /// Measures one layer.
+    #[must_use]
+    pub fn of(routing: &LayerRouting) -> Self {
+        let (balance, tokens) = (LayerBalance::of(routing), TokenMeasures::of(routing));
+        let information = GateInformation::of(&balance, &tokens);
+        Self { balance, tokens, information }
+    }
 }
 
 /// One class with its probability (softmax over all logits).
@@ -53,4 +82,59 @@ pub struct StageSeconds {
     pub inference: f64,
     /// Outputs to checked routing, statistics and predictions.
     pub statistics: f64,
+}
+
+/// Why an image could not be analysed with a model that was opened.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AnalysisError {
+    /// The engine could not run the model.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What the routers gave is no routing.
+    #[error("the model's outputs do not fit its card: {0}")]
+    Routing(#[from] RoutingError),
+    /// An output that the card names did not come.
+    #[error("the model card names the output {name:?}, but the model gave only {}", .found.join(", "))]
+    MissingOutput {
+        /// The name in the card.
+        name: String,
+        /// The outputs that came.
+        found: Vec<String>,
+    },
+    /// An output has other values than its use asks for.
+    #[error("the output {name:?} holds {found}; the model card needs {expected} there")]
+    OutputType {
+        /// The output.
+        name: String,
+        /// The element type that is there.
+        found: &'static str,
+        /// The element type that is needed.
+        expected: &'static str,
+    },
+    /// An output's shape does not fit the card.
+    #[error("the output {name:?} has shape {found:?}; the model card needs {expected}")]
+    OutputShape {
+        /// The output.
+        name: String,
+        /// The shape that is there.
+        found: Vec<usize>,
+        /// The shape that is needed, in words.
+        expected: String,
+    },
+    /// A `top_k` was asked for, and the model has none to set.
+    #[error("top-k {top_k} was asked for, but this model has no top_k input: run it without")]
+    FixedTopK {
+        /// The value asked for.
+        top_k: usize,
+    },
+    /// A `top_k` was asked for that the model cannot run with.
+    #[error("top-k must be between {min} and {max} for this model, not {top_k}")]
+    TopKRange {
+        /// The value asked for.
+        top_k: usize,
+        /// The smallest that the card allows.
+        min: usize,
+        /// The largest that the card allows.
+        max: usize,
+    },
 }
