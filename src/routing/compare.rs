@@ -8,6 +8,8 @@ use serde::Serialize;
 pub struct RoutingComparison {
     /// Share of tokens whose SET of experts differs, whatever the order. With different k that is every token.
     pub changed_share: f64,
+    /// The same for the first min(k, k′) ranks only: what changed beyond experts merely being added or dropped.
+    pub common_ranks_changed_share: f64,
     /// Share of tokens whose first choice differs.
     pub first_choice_changed_share: f64,
     /// Mean |S ∩ S′| / |S ∪ S′|.
@@ -26,12 +28,16 @@ pub fn compare(a: &LayerRouting, b: &LayerRouting) -> Option<RoutingComparison> 
     if tokens == 0 || tokens != b.num_tokens() || a.num_experts() != b.num_experts() {
         return None;
     }
-    let (mut changed, mut first_changed, mut jaccard, mut agreement) = (0_usize, 0_usize, 0.0, 0.0);
+    let (mut changed, mut common_ranks_changed, mut first_changed) = (0_usize, 0_usize, 0_usize);
+    let (mut jaccard, mut agreement) = (0.0, 0.0);
+    let common_ranks = a.top_k().min(b.top_k());
     for patch in (0..tokens).map(PatchIdx) {
         let (set_a, set_b) = (expert_set(a.experts_of(patch)), expert_set(b.experts_of(patch)));
         let common = set_a.iter().filter(|expert| set_b.binary_search(expert).is_ok()).count();
         let union = set_a.len() + set_b.len() - common;
         changed += usize::from(common < union);
+        let first = |layer: &LayerRouting| expert_set(&layer.experts_of(patch)[..common_ranks]);
+        common_ranks_changed += usize::from(first(a) != first(b));
         first_changed += usize::from(a.experts_of(patch)[0] != b.experts_of(patch)[0]);
         jaccard += common as f64 / union as f64;
         agreement += common as f64 / set_a.len().min(set_b.len()) as f64;
@@ -39,6 +45,7 @@ pub fn compare(a: &LayerRouting, b: &LayerRouting) -> Option<RoutingComparison> 
     let tokens_f64 = tokens as f64;
     Some(RoutingComparison {
         changed_share: changed as f64 / tokens_f64,
+        common_ranks_changed_share: common_ranks_changed as f64 / tokens_f64,
         first_choice_changed_share: first_changed as f64 / tokens_f64,
         mean_jaccard: jaccard / tokens_f64,
         mean_agreement: agreement / tokens_f64,
@@ -85,6 +92,18 @@ mod tests {
         check((1, &[0, 2]), (2, &[0, 1, 1, 3]), [1.0, 0.5, 0.25, 0.5]);
         check((4, &[0, 1, 2, 3]), (1, &[2]), [1.0, 1.0, 0.25, 1.0]);
         check((2, &[0, 0]), (1, &[0]), [0.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn only_the_ranks_that_both_have_count_as_a_changed_choice() {
+        let cases: &[(&[i64], &[i64], f64)] =
+            &[(&[0, 2], &[0, 1, 1, 2], 0.5), (&[0, 2], &[0, 1, 2, 0], 0.0), (&[1], &[0, 1], 1.0)];
+        for (one, two, expected) in cases {
+            let found = compare(&routing(1, one), &routing(2, two)).unwrap();
+            assert_eq!(found.common_ranks_changed_share, *expected, "{one:?} {two:?}");
+        }
+        let (a, b) = (routing(2, &[0, 1]), routing(2, &[1, 0]));
+        assert_eq!(compare(&a, &b).unwrap().common_ranks_changed_share, 0.0, "two ranks are one set");
     }
 
     #[test]
