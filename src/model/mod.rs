@@ -2,8 +2,19 @@
 //! feed the model and where its routing comes out.
 
 mod card;
+mod card_source;
+mod check;
+mod describe;
+mod error;
+mod proto;
+mod sniff;
+#[cfg(test)]
+mod tests;
 
 pub use card::{
     CropRule, GatingCard, GridCard, InputCard, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter,
     ResizeRule, TopKCard,
 };
+pub use card_source::CardSource;
+pub use describe::{Dim, ModelDescription, ValueDescription, read_model};
+pub use error::ModelError;

@@ -1,0 +1,218 @@
+//! Reads what an ONNX file says about itself, without ONNX Runtime: an untrusted file meets our own parser first.
+
+use super::ModelError;
+use super::proto::{DimensionProto, GraphProto, ModelProto, ValueInfoProto};
+use super::sniff::{Sniffed, sniff, unparsable};
+use memmap2::Mmap;
+use prost::Message;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What an ONNX file says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelDescription {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub file_bytes: u64,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Version of each operator set by domain; ONNX's own is `ai.onnx`.
+    pub opsets: BTreeMap<String, i64>,
+    /// The program that wrote it, with its version; may be empty.
+    pub producer: String,
+    /// The graph's name.
+    pub graph_name: String,
+    /// Inputs in the graph's order; those with a default come with [`ValueDescription::has_default`].
+    pub inputs: Vec<ValueDescription>,
+    /// Outputs in the graph's order.
+    pub outputs: Vec<ValueDescription>,
+    /// Free text by key, such as the model card.
+    pub metadata: BTreeMap<String, String>,
+    /// Number of nodes, those of bodies of loops and branches included.
+    pub num_nodes: usize,
+    /// How often each operator occurs; operators of other domains as `domain.Operator`.
+    pub operators: BTreeMap<String, usize>,
+    /// Number of values in all weights of the graph.
+    pub num_weights: u64,
+}
+
+/// An input or output of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueDescription {
+    /// Its name.
+    pub name: String,
+    /// Element type, such as `float32`; `unknown` where it is no tensor.
+    pub element: &'static str,
+    /// Axes, outermost first; `None` where the graph does not even give their number.
+    pub dims: Option<Vec<Dim>>,
+    /// Whether an input may be left out.
+    pub has_default: bool,
+}
+
+/// One axis of an input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// Always this size.
+    Size(usize),
+    /// Any size, with a name, such as `batch`.
+    Symbol(String),
+    /// Any size.
+    Any,
+}
+
+impl Dim {
+    /// The size, where it is fixed.
+    #[must_use]
+    pub fn size(&self) -> Option<usize> {
+        match self {
+            Self::Size(size) => Some(*size),
+            Self::Symbol(_) | Self::Any => None,
+        }
+    }
+}
+
+/// As people write it: `float32 [batch, 3, 224, 224]`.
+impl fmt::Display for ValueDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.element)?;
+        let Some(dims) = &self.dims else { return Ok(()) };
+        let dims = dims.iter().map(|dim| match dim {
+            Dim::Size(size) => size.to_string(),
+            Dim::Symbol(name) => name.clone(),
+            Dim::Any => "?".to_owned(),
+        });
+        write!(f, " [{}]", dims.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Reads a model's description.
+///
+/// # Errors
+/// [`ModelError::Open`] when the file cannot be read, [`ModelError::NotOnnx`] when it is something else.
+pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
+    let cannot_open = |reason: String| ModelError::Open { path: path.to_owned(), reason };
+    let io_problem = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => cannot_open("it does not exist".into()),
+        io::ErrorKind::PermissionDenied => cannot_open("the permission to read it is missing".into()),
+        _ => cannot_open(error.to_string()),
+    };
+    let metadata = path.metadata().map_err(io_problem)?;
+    if metadata.is_dir() {
+        return Err(cannot_open("it is a folder; choose the .onnx file in it".into()));
+    }
+    if !metadata.is_file() {
+        return Err(cannot_open("it is not a regular file".into()));
+    }
+    let file = File::open(path).map_err(io_problem)?;
+    if metadata.len() == 0 {
+        return parse(path, &[]);
+    }
+    // SAFETY: the map is read within this call and dropped. A program that cuts the file off at that very moment can end
+    // this one; reading a large model into memory just for its description would cost far more, far more often.
+    let map = unsafe { Mmap::map(&file) }.map_err(io_problem)?;
+    parse(path, &map)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<ModelDescription, ModelError> {
+    let not_onnx =
+        |Sniffed { found, remedy }| ModelError::NotOnnx { path: path.to_owned(), found, remedy: remedy.into() };
+    if let Some(sniffed) = sniff(bytes) {
+        return Err(not_onnx(sniffed));
+    }
+    // Nesting is bounded: the decoder refuses what is deeper than 100 messages.
+    let model = ModelProto::decode(bytes).map_err(|_| not_onnx(unparsable(bytes)))?;
+    match &model.graph {
+        Some(graph) if model.ir_version > 0 && !graph.output.is_empty() => {
+            Ok(describe(path, bytes.len() as u64, graph, &model))
+        }
+        _ => Err(not_onnx(unparsable(bytes))),
+    }
+}
+
+fn describe(path: &Path, file_bytes: u64, graph: &GraphProto, model: &ModelProto) -> ModelDescription {
+    let mut operators = BTreeMap::new();
+    count_operators(graph, &mut operators);
+    let weights: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inputs = graph.input.iter().map(|input| value(input, weights.contains(input.name.as_str())));
+    let opset = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
+    ModelDescription {
+        path: path.to_owned(),
+        file_bytes,
+        ir_version: model.ir_version,
+        opsets: model.opset_import.iter().map(|set| (opset(&set.domain), set.version)).collect(),
+        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
+        graph_name: graph.name.clone(),
+        // Before IR version 4 every weight had to be listed as an input; those are not meant to be given.
+        inputs: inputs.filter(|input| model.ir_version >= 4 || !input.has_default).collect(),
+        outputs: graph.output.iter().map(|output| value(output, false)).collect(),
+        metadata: model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
+        num_nodes: operators.values().sum(),
+        operators,
+        num_weights: graph.initializer.iter().map(|tensor| num_values(&tensor.dims)).fold(0, u64::saturating_add),
+    }
+}
+
+fn count_operators(graph: &GraphProto, operators: &mut BTreeMap<String, usize>) {
+    for node in &graph.node {
+        let name = match node.domain.as_str() {
+            "" | "ai.onnx" => node.op_type.clone(),
+            domain => format!("{domain}.{}", node.op_type),
+        };
+        *operators.entry(name).or_default() += 1;
+        for body in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            count_operators(body, operators);
+        }
+    }
+}
+
+/// Axes from an untrusted file: negative sizes count as nothing, products stop at the largest number.
+fn num_values(dims: &[i64]) -> u64 {
+    dims.iter().map(|&dim| u64::try_from(dim).unwrap_or(0)).fold(1, u64::saturating_mul)
+}
+
+fn value(info: &ValueInfoProto, has_default: bool) -> ValueDescription {
+    let tensor = info.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+    let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
+    ValueDescription {
+        name: info.name.clone(),
+        element: tensor.map_or("unknown", |tensor| element_name(tensor.elem_type)),
+        dims: shape.map(|shape| shape.dim.iter().map(dim).collect()),
+        has_default,
+    }
+}
+
+fn dim(dim: &DimensionProto) -> Dim {
+    match (dim.dim_value, &dim.dim_param) {
+        (Some(size), _) => usize::try_from(size).map_or(Dim::Any, Dim::Size),
+        (None, Some(name)) if !name.is_empty() => Dim::Symbol(name.clone()),
+        _ => Dim::Any,
+    }
+}
+
+/// ONNX's `TensorProto.DataType`.
+fn element_name(element: i32) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "unknown",
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "float64",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
+    ];
+    usize::try_from(element).ok().and_then(|index| NAMES.get(index)).copied().unwrap_or("unknown")
+}
