@@ -1,8 +1,10 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod pipeline;
 
 pub use assemble::assemble;
+pub use pipeline::{OpenError, OpenModel, analyse};
 
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;

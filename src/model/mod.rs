@@ -1,6 +1,7 @@
 //! What an ONNX file says about itself, read by us before ONNX Runtime sees it, and the model card that tells how to
 //! feed the model and where its routing comes out.
 
+mod bundled;
 mod card;
 mod card_source;
 mod check;
@@ -11,6 +12,7 @@ mod sniff;
 #[cfg(test)]
 mod tests;
 
+pub use bundled::{DEFAULT_MODEL, default_model_path};
 pub use card::{
     CropRule, GatingCard, GridCard, InputCard, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter,
     ResizeRule, TopKCard,

@@ -1,0 +1,127 @@
+//! A model that is ready, and the way of one image through it. Synchronous and without a window: the headless commands
+//! call it directly, the window from a thread of its own.
+
+use super::{Analysis, AnalysisError, assemble};
+use crate::engine::{
+    Engine, EngineError, LoadRequest, ModelHandle, Provider, RunRequest, RunResult, Tensor, TensorData,
+};
+use crate::input::{DecodedImage, InputTensor};
+use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, read_model};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A model whose card was read and whose session is ready.
+#[derive(Clone, Debug)]
+pub struct OpenModel {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// How to feed it and where its routing comes out.
+    pub card: ModelCard,
+    /// Where the card came from; [`CardSource::Assumed`] is to be marked wherever results are shown.
+    pub card_source: CardSource,
+    /// What the file says about itself.
+    pub description: ModelDescription,
+    /// The engine's handle.
+    pub handle: ModelHandle,
+    /// The provider that the session was made with.
+    pub provider: Provider,
+    /// Seconds that the engine took to load it.
+    pub load_secs: f64,
+}
+
+/// Why a model could not be opened.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OpenError {
+    /// The file is no model that we can feed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// ONNX Runtime is missing or refused it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl OpenModel {
+    /// Reads the file and its card, then has the engine load it; blocks until it is ready. `threads` of one run: `None`
+    /// lets ONNX Runtime choose.
+    ///
+    /// # Errors
+    /// [`OpenError::Model`] before ONNX Runtime sees the file, else [`OpenError::Engine`].
+    pub fn open(engine: &Engine, path: &Path, threads: Option<usize>) -> Result<Self, OpenError> {
+        let description = read_model(path)?;
+        let (card, card_source) = description.card()?;
+        let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), threads })?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            card,
+            card_source,
+            description,
+            handle: loaded.model,
+            provider: loaded.provider,
+            load_secs: loaded.load_secs,
+        })
+    }
+
+    /// What had to be assumed because the model has no card; `None` for a model with one.
+    #[must_use]
+    pub fn assumption(&self) -> Option<&str> {
+        (self.card_source == CardSource::Assumed).then_some(self.card.description.as_str())
+    }
+
+    /// The `top_k` to run with: the wish if it is possible, else the model's default; `None` for a model without the
+    /// input.
+    ///
+    /// # Errors
+    /// [`AnalysisError::FixedTopK`] or [`AnalysisError::TopKRange`] for a wish that cannot be fulfilled.
+    pub fn top_k(&self, wish: Option<usize>) -> Result<Option<usize>, AnalysisError> {
+        match (&self.card.top_k, wish) {
+            (Some(card), None) => Ok(Some(card.default)),
+            (Some(card), Some(top_k)) if (card.min..=card.max).contains(&top_k) => Ok(wish),
+            (Some(card), Some(top_k)) => Err(AnalysisError::TopKRange { top_k, min: card.min, max: card.max }),
+            (None, None) => Ok(None),
+            (None, Some(top_k)) => Err(AnalysisError::FixedTopK { top_k }),
+        }
+    }
+
+    /// The graph's inputs by name for one image. `top_k` is one that [`top_k`](Self::top_k) gave.
+    #[must_use]
+    pub fn inputs(&self, tensor: &InputTensor, top_k: Option<usize>) -> Vec<Tensor> {
+        let image = Tensor {
+            name: self.card.input.name.clone(),
+            shape: tensor.shape.to_vec(),
+            data: TensorData::F32(Arc::clone(&tensor.data)),
+        };
+        let top_k = self.card.top_k.as_ref().zip(top_k).map(|(card, top_k)| Tensor {
+            name: card.input.clone(),
+            shape: vec![1],
+            data: TensorData::I64(Arc::new([top_k as i64])),
+        });
+        [image].into_iter().chain(top_k).collect()
+    }
+
+    /// Runs the model on one image and gives its outputs as they are.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Engine`], or a `top_k` that this model cannot run with.
+    pub fn run(&self, engine: &Engine, tensor: &InputTensor, top_k: Option<usize>) -> Result<RunResult, AnalysisError> {
+        let inputs = self.inputs(tensor, self.top_k(top_k)?);
+        Ok(engine.run(&RunRequest { model: self.handle, inputs })?)
+    }
+}
+
+/// Runs `model` on one preprocessed image and measures what its routers did; blocks until it is done. `top_k` of `None`
+/// is the model's default. [`Analysis::seconds`] has inference and statistics; the caller adds decoding and
+/// preprocessing where it did them.
+///
+/// # Errors
+/// [`AnalysisError`]: the run failed or was cancelled, or the outputs do not fit the card.
+pub fn analyse(
+    engine: &Engine,
+    model: &OpenModel,
+    image: &Arc<DecodedImage>,
+    tensor: &InputTensor,
+    top_k: Option<usize>,
+) -> Result<Analysis, AnalysisError> {
+    let top_k = model.top_k(top_k)?;
+    let run = model.run(engine, tensor, top_k)?;
+    assemble(&model.card, image, tensor, top_k, &run)
+}
