@@ -1,1 +1,165 @@
-//! render
+//! Everything the GPU draws: the photo with its routing over it, and the load bars.
+//!
+//! Drawing thousands of patches as shapes costs the window milliseconds per frame. Here the data is uploaded once per
+//! image and per analysis, a frame brings only a few numbers, and the shaders in `shaders/` look up each pixel's patch, so
+//! that a frame costs the same for 14 × 14 and for 128 × 128 patches.
+//!
+//! [`Renderer`] works inside any render pass: the window's, and the one of [`offscreen`] that makes PNG files. Only this
+//! module names wgpu. [`expert_color`] and [`ColorScale`] give the very colours that the shaders use.
+
+mod buffers;
+mod device;
+mod error;
+mod frame;
+mod layout;
+pub mod offscreen;
+mod palette;
+mod palette_table;
+mod photo;
+mod pipelines;
+mod scale;
+
+pub use device::device_descriptor;
+pub use error::RenderError;
+pub use frame::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, PaneId};
+pub use palette::{expert_color, text_color_on};
+pub use scale::ColorScale;
+
+use crate::routing::{RoutingTrace, TokenMeasures};
+use buffers::{LayerBuffers, Pane, RoutingBuffers};
+use layout::{BarsUniform, HeatmapUniform};
+use photo::Photo;
+use pipelines::Pipelines;
+use std::collections::HashMap;
+
+/// Draws heatmaps and load bars into render passes of one target format.
+///
+/// Pipelines are built once; photos and routings live here by [`ContentKey`] until [`Renderer::retain`] lets them go.
+/// For each frame, `prepare_…` every pane before the render pass and `paint_…` it within.
+#[derive(Debug)]
+pub struct Renderer {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipelines: Pipelines,
+    photos: HashMap<ContentKey, Photo>,
+    routings: HashMap<ContentKey, RoutingBuffers>,
+    panes: HashMap<PaneId, Pane>,
+    /// Bound where a heatmap shows a photo alone.
+    no_layer: LayerBuffers,
+    /// Bound where the photo is not there yet.
+    no_photo: Photo,
+}
+
+impl Renderer {
+    /// Builds the pipelines for a target format; 8-bit formats without sRGB conversion (as egui prefers) show the exact
+    /// colours.
+    ///
+    /// # Errors
+    /// [`RenderError::Unsupported`] when the device was made without storage buffers or compute shaders; make it with
+    /// [`device_descriptor`].
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat) -> Result<Self, RenderError> {
+        device::check(device)?;
+        let pipelines = Pipelines::new(device, queue, target);
+        let no_layer = LayerBuffers::empty(device, &pipelines);
+        let no_photo = Photo::new(device, queue, &pipelines, [1, 1], &[0; 4]);
+        Ok(Self {
+            device: device.clone(),
+            queue: queue.clone(),
+            pipelines,
+            photos: HashMap::new(),
+            routings: HashMap::new(),
+            panes: HashMap::new(),
+            no_layer,
+            no_photo,
+        })
+    }
+
+    /// Uploads a photo with its mip levels, unless its key is known: 8-bit RGBA with straight alpha, `width * height * 4`
+    /// bytes from top to bottom. A photo beyond the device's limits is reduced, which no later call has to know.
+    pub fn set_image(&mut self, key: ContentKey, size: [u32; 2], rgba: &[u8]) {
+        self.photos.entry(key).or_insert_with(|| Photo::new(&self.device, &self.queue, &self.pipelines, size, rgba));
+    }
+
+    /// Uploads the routing of all layers, unless its key is known, and counts the loads on the GPU. `measures` holds one
+    /// entry per layer of `trace`.
+    ///
+    /// # Errors
+    /// [`RenderError::LayerTooLarge`] when a layer's gate probabilities exceed what the GPU binds at once. Nothing is kept
+    /// then.
+    pub fn set_routing(
+        &mut self,
+        key: ContentKey,
+        trace: &RoutingTrace,
+        measures: &[TokenMeasures],
+    ) -> Result<(), RenderError> {
+        if !self.routings.contains_key(&key) {
+            let buffers = RoutingBuffers::new(&self.device, &self.queue, &self.pipelines, trace, measures)?;
+            self.routings.insert(key, buffers);
+        }
+        Ok(())
+    }
+
+    /// Whether a photo or a routing is uploaded under this key.
+    #[must_use]
+    pub fn has(&self, key: ContentKey) -> bool {
+        self.photos.contains_key(&key) || self.routings.contains_key(&key)
+    }
+
+    /// Frees every photo and routing whose key is not listed, and the panes that show none of the rest.
+    pub fn retain(&mut self, keys: &[ContentKey]) {
+        self.photos.retain(|key, _| keys.contains(key));
+        self.routings.retain(|key, _| keys.contains(key));
+        self.panes.retain(|_, pane| pane.shows(keys));
+    }
+
+    /// Takes this frame's numbers of a heatmap. A photo or routing that is not uploaded is left out of the picture.
+    pub fn prepare_heatmap(&mut self, pane: PaneId, frame: &HeatmapFrame) {
+        let layer = self.layer(frame.routing, frame.layer);
+        let photo = self.photos.get(&frame.image).unwrap_or(&self.no_photo);
+        let uniform = HeatmapUniform::new(frame, layer.shape, photo.size);
+        let contents = [Some(frame.image), frame.routing];
+        self.write_pane(pane, contents, frame.layer, bytemuck::bytes_of(&uniform));
+    }
+
+    /// Draws a prepared heatmap over the pane's rectangle, as far as the pass's viewport and scissor reach.
+    pub fn paint_heatmap(&self, pass: &mut wgpu::RenderPass<'_>, pane: PaneId) {
+        let Some(pane) = self.panes.get(&pane) else { return };
+        let photo = pane.contents[0].and_then(|key| self.photos.get(&key)).unwrap_or(&self.no_photo);
+        let layer = self.layer(pane.contents[1], pane.layer);
+        pass.set_pipeline(&self.pipelines.heatmap);
+        pass.set_bind_group(0, &pane.bind_group, &[]);
+        pass.set_bind_group(1, &layer.bind_group, &[]);
+        pass.set_bind_group(2, &photo.bind_group, &[]);
+        pass.draw(0..3, 0..1);
+    }
+
+    /// Takes this frame's numbers of a load chart.
+    pub fn prepare_bars(&mut self, pane: PaneId, frame: &BarsFrame) {
+        let layer = self.layer(Some(frame.routing), frame.layer);
+        let uniform = BarsUniform::new(frame, layer.shape);
+        self.write_pane(pane, [None, Some(frame.routing)], frame.layer, bytemuck::bytes_of(&uniform));
+    }
+
+    /// Draws a prepared load chart's bars; everything around them is left as it is.
+    pub fn paint_bars(&self, pass: &mut wgpu::RenderPass<'_>, pane: PaneId) {
+        let Some(pane) = self.panes.get(&pane) else { return };
+        let layer = self.layer(pane.contents[1], pane.layer);
+        pass.set_pipeline(&self.pipelines.bars);
+        pass.set_bind_group(0, &pane.bind_group, &[]);
+        pass.set_bind_group(1, &layer.bind_group, &[]);
+        pass.draw(0..3, 0..1);
+    }
+
+    fn layer(&self, routing: Option<ContentKey>, layer: usize) -> &LayerBuffers {
+        let routing = routing.and_then(|key| self.routings.get(&key));
+        routing.and_then(|routing| routing.layers.get(layer)).unwrap_or(&self.no_layer)
+    }
+
+    /// Each pane has a uniform buffer of its own: all panes of a frame are prepared before the first is painted.
+    fn write_pane(&mut self, id: PaneId, contents: [Option<ContentKey>; 2], layer: usize, uniform: &[u8]) {
+        let pane = self.panes.entry(id).or_insert_with(|| Pane::new(&self.device, &self.pipelines));
+        pane.contents = contents;
+        pane.layer = layer;
+        self.queue.write_buffer(&pane.uniform, 0, uniform);
+    }
+}

@@ -1,0 +1,19 @@
+// The routing of one layer, as uploaded by buffers.rs. T tokens, E experts, k chosen per token.
+
+// [T, k], the best first.
+@group(1) @binding(0) var<storage, read> experts: array<u32>;
+// Bits of f32, so that NaN arrives as it is: combine weights [T, k], entropy [T], margin [T], gate probabilities [T, E].
+@group(1) @binding(1) var<storage, read> value_bits: array<u32>;
+// [E], counted by load_count.wgsl.
+@group(1) @binding(2) var<storage, read> loads: array<u32>;
+// [E], RGBA8.
+@group(1) @binding(3) var<storage, read> palette: array<u32>;
+
+fn expert_color(expert: u32) -> vec3f {
+    return unpack4x8unorm(palette[expert]).rgb;
+}
+
+// Shader compilers may assume that no float is NaN; its bits cannot be assumed away.
+fn is_finite(bits: u32) -> bool {
+    return (bits & 0x7f800000u) != 0x7f800000u;
+}

@@ -1,0 +1,163 @@
+//! The routing of an analysis on the GPU, and the small buffer that each pane owns.
+
+use super::layout::{LayerShape, PANE_UNIFORM_SIZE};
+use super::pipelines::{Pipelines, WORKGROUP_SIZE};
+use super::{ContentKey, RenderError, expert_color};
+use crate::routing::{LayerRouting, RoutingTrace, TokenMeasures};
+use wgpu::util::DeviceExt;
+
+/// A chosen expert that does not exist, where there is none: buffers must not be empty.
+const NO_EXPERT: u32 = u32::MAX;
+
+/// All layers of one analysis.
+#[derive(Debug)]
+pub(super) struct RoutingBuffers {
+    pub layers: Vec<LayerBuffers>,
+}
+
+impl RoutingBuffers {
+    pub fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        pipelines: &Pipelines,
+        trace: &RoutingTrace,
+        measures: &[TokenMeasures],
+    ) -> Result<Self, RenderError> {
+        let layers = trace.layers.iter().zip(measures);
+        let layers: Vec<_> = layers
+            .map(|(routing, measures)| LayerBuffers::new(device, pipelines, routing, measures))
+            .collect::<Result<_, _>>()?;
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("load count") });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(&pipelines.load_count);
+            for layer in &layers {
+                layer.count_loads(device, pipelines, &mut pass);
+            }
+        }
+        queue.submit([encoder.finish()]);
+        Ok(Self { layers })
+    }
+}
+
+/// One layer, as shaders/layer.wgsl declares it.
+#[derive(Debug)]
+pub(super) struct LayerBuffers {
+    pub shape: LayerShape,
+    pub bind_group: wgpu::BindGroup,
+    pub loads: wgpu::Buffer,
+    experts: wgpu::Buffer,
+}
+
+impl LayerBuffers {
+    fn new(
+        device: &wgpu::Device,
+        pipelines: &Pipelines,
+        routing: &LayerRouting,
+        measures: &TokenMeasures,
+    ) -> Result<Self, RenderError> {
+        let shape = LayerShape {
+            num_tokens: routing.num_tokens() as u32,
+            num_experts: routing.num_experts() as u32,
+            top_k: routing.top_k() as u32,
+        };
+        let parts = [routing.weights(), &measures.entropy, &measures.margin, routing.gate_probs()];
+        let limits = device.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let bytes = parts.iter().map(|part| size_of_val(*part) as u64).sum();
+        if bytes > limit {
+            return Err(RenderError::LayerTooLarge { layer: routing.name().to_owned(), bytes, limit });
+        }
+        let experts: Vec<u32> = routing.experts().iter().map(|expert| expert.0).collect();
+        Ok(Self::upload(device, pipelines, shape, &experts, &parts.concat()))
+    }
+
+    /// No token and no expert.
+    pub fn empty(device: &wgpu::Device, pipelines: &Pipelines) -> Self {
+        Self::upload(device, pipelines, LayerShape::default(), &[], &[])
+    }
+
+    fn upload(
+        device: &wgpu::Device,
+        pipelines: &Pipelines,
+        shape: LayerShape,
+        experts: &[u32],
+        values: &[f32],
+    ) -> Self {
+        let palette: Vec<[u8; 4]> = (0..shape.num_experts.max(1)).map(rgba_of).collect();
+        let experts = storage_buffer(device, "chosen experts", if experts.is_empty() { &[NO_EXPERT] } else { experts });
+        let values = storage_buffer(device, "routing values", if values.is_empty() { &[0.0] } else { values });
+        let palette = storage_buffer(device, "expert colours", &palette);
+        let loads = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("loads"),
+            size: u64::from(shape.num_experts.max(1)) * size_of::<u32>() as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        let bind_group = bind_buffers(device, &pipelines.layer_layout, &[&experts, &values, &loads, &palette]);
+        Self { shape, bind_group, loads, experts }
+    }
+
+    fn count_loads(&self, device: &wgpu::Device, pipelines: &Pipelines, pass: &mut wgpu::ComputePass<'_>) {
+        let assignments = self.shape.num_tokens * self.shape.top_k;
+        let most = device.limits().max_compute_workgroups_per_dimension;
+        let bind_group = bind_buffers(device, &pipelines.load_count_layout, &[&self.experts, &self.loads]);
+        pass.set_bind_group(0, &bind_group, &[]);
+        pass.dispatch_workgroups(assignments.div_ceil(WORKGROUP_SIZE).clamp(1, most), 1, 1);
+    }
+}
+
+fn rgba_of(expert: u32) -> [u8; 4] {
+    let [r, g, b] = expert_color(expert);
+    [r, g, b, 255]
+}
+
+fn storage_buffer<T: bytemuck::Pod>(device: &wgpu::Device, label: &str, contents: &[T]) -> wgpu::Buffer {
+    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        label: Some(label),
+        contents: bytemuck::cast_slice(contents),
+        usage: wgpu::BufferUsages::STORAGE,
+    })
+}
+
+fn bind_buffers(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+    let resources = buffers.iter().map(|buffer| buffer.as_entire_binding());
+    let entries: Vec<_> =
+        (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+    device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+}
+
+/// What one heatmap or chart on screen keeps between its preparation and its painting.
+#[derive(Debug)]
+pub(super) struct Pane {
+    pub uniform: wgpu::Buffer,
+    pub bind_group: wgpu::BindGroup,
+    /// Photo and routing.
+    pub contents: [Option<ContentKey>; 2],
+    pub layer: usize,
+}
+
+impl Pane {
+    pub fn new(device: &wgpu::Device, pipelines: &Pipelines) -> Self {
+        let uniform = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("pane"),
+            size: PANE_UNIFORM_SIZE,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("pane"),
+            layout: &pipelines.pane_layout,
+            entries: &[
+                wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() },
+                wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::TextureView(&pipelines.scales) },
+            ],
+        });
+        Self { uniform, bind_group, contents: [None; 2], layer: 0 }
+    }
+
+    /// Whether anything it shows is among these.
+    pub fn shows(&self, keys: &[ContentKey]) -> bool {
+        self.contents.iter().flatten().any(|key| keys.contains(key))
+    }
+}

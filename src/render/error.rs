@@ -1,0 +1,62 @@
+//! Why something cannot be drawn, and what to do about it.
+
+/// Why the GPU, or its software stand-in, cannot draw.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// No driver was found.
+    #[error(
+        "no graphics adapter was found ({reason}). Install a Vulkan driver; without a graphics card a software one does \
+         (Debian and Ubuntu: mesa-vulkan-drivers)"
+    )]
+    NoAdapter {
+        /// wgpu's own words.
+        reason: String,
+    },
+    /// The driver refused to open the device.
+    #[error(
+        "the graphics adapter {adapter} cannot be used ({reason}). Update its driver, or set WGPU_BACKEND=vulkan or gl"
+    )]
+    Device {
+        /// Name of the adapter.
+        adapter: String,
+        /// wgpu's own words.
+        reason: String,
+    },
+    /// The device lacks something that the shaders need.
+    #[error(
+        "the graphics device offers no {missing}, which the heatmap needs. Use a Vulkan, Metal or DirectX 12 driver \
+         (Debian and Ubuntu: mesa-vulkan-drivers)"
+    )]
+    Unsupported {
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// A layer's routing does not fit into one GPU buffer.
+    #[error(
+        "layer {layer} needs {bytes} bytes on the GPU, which binds at most {limit}; the numbers are still available"
+    )]
+    LayerTooLarge {
+        /// Name of the layer.
+        layer: String,
+        /// Bytes that its largest buffer needs.
+        bytes: u64,
+        /// Bytes that the device binds at once.
+        limit: u64,
+    },
+    /// A picture was asked for that the device cannot draw at once.
+    #[error("a picture of {width} × {height} pixels cannot be drawn; each side must be between 1 and {limit}")]
+    PictureSize {
+        /// Width asked for.
+        width: u32,
+        /// Height asked for.
+        height: u32,
+        /// The device's largest side.
+        limit: u32,
+    },
+    /// The picture was drawn but did not come back.
+    #[error("the picture could not be read back from the GPU: {reason}")]
+    ReadBack {
+        /// wgpu's own words.
+        reason: String,
+    },
+}

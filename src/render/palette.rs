@@ -1,0 +1,54 @@
+//! One colour per expert, the same in the heatmap, the bars, the legend and every report.
+
+use super::palette_table::EXPERT_COLORS;
+
+/// The sRGB colour of an expert. The first 64 come from a table whose first 8, and then first 20, lie as far apart as
+/// colours can, also for colour-blind people; beyond, hue and lightness go around, and only a number can tell experts apart.
+#[must_use]
+pub fn expert_color(expert: u32) -> [u8; 3] {
+    EXPERT_COLORS.get(expert as usize).copied().unwrap_or_else(|| cycled_color(expert))
+}
+
+/// Black or white, whichever is easier to read on a colour (the higher WCAG contrast).
+#[must_use]
+pub fn text_color_on(color: [u8; 3]) -> [u8; 3] {
+    let luminance = relative_luminance(color);
+    let (on_black, on_white) = ((luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05));
+    if on_black >= on_white { [0; 3] } else { [255; 3] }
+}
+
+/// Hue by the golden angle, so that neighbours differ, and lightness and chroma in steps of other periods.
+fn cycled_color(expert: u32) -> [u8; 3] {
+    const GOLDEN_ANGLE: f64 = 2.399_963_229_728_653;
+    let lightness = [0.70, 0.52, 0.82, 0.61][expert as usize % 4];
+    let chroma = [0.14, 0.09, 0.12][expert as usize % 3];
+    srgb_from_oklch(lightness, chroma, f64::from(expert) * GOLDEN_ANGLE)
+}
+
+/// Björn Ottosson's OKLab, with colours outside of sRGB clipped.
+fn srgb_from_oklch(lightness: f64, chroma: f64, hue: f64) -> [u8; 3] {
+    let (b, a) = (chroma * hue.sin(), chroma * hue.cos());
+    let l = (lightness + 0.396_337_777_4 * a + 0.215_803_757_3 * b).powi(3);
+    let m = (lightness - 0.105_561_345_8 * a - 0.063_854_172_8 * b).powi(3);
+    let s = (lightness - 0.089_484_177_5 * a - 1.291_485_548_0 * b).powi(3);
+    [
+        4.076_741_662_1 * l - 3.307_711_591_3 * m + 0.230_969_929_2 * s,
+        -1.268_438_004_6 * l + 2.609_757_401_1 * m - 0.341_319_396_5 * s,
+        -0.004_196_086_3 * l - 0.703_418_614_7 * m + 1.707_614_701_0 * s,
+    ]
+    .map(|linear| (encode_srgb(linear.clamp(0.0, 1.0)) * 255.0).round() as u8)
+}
+
+fn encode_srgb(linear: f64) -> f64 {
+    if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// Linear light of an sRGB byte, 0 to 1.
+fn decode_srgb(byte: u8) -> f64 {
+    let value = f64::from(byte) / 255.0;
+    if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+}
+
+fn relative_luminance([r, g, b]: [u8; 3]) -> f64 {
+    0.2126 * decode_srgb(r) + 0.7152 * decode_srgb(g) + 0.0722 * decode_srgb(b)
+}

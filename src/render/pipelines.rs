@@ -1,0 +1,203 @@
+//! The pipelines and the layouts of what they bind, built once per renderer.
+
+use super::scale::{ColorScale, scale_table};
+
+/// Storage buffers that one shader stage binds.
+pub(super) const STORAGE_BUFFERS: u32 = 4;
+/// `@workgroup_size` of load_count.wgsl.
+pub(super) const WORKGROUP_SIZE: u32 = 64;
+/// Format of photos and colour scales: bytes as they are.
+pub(super) const TEXEL_FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
+
+pub(super) const HEATMAP_WGSL: &str = concat!(
+    include_str!("../../shaders/common.wgsl"),
+    include_str!("../../shaders/layer.wgsl"),
+    include_str!("../../shaders/heatmap.wgsl")
+);
+pub(super) const LOAD_BARS_WGSL: &str = concat!(
+    include_str!("../../shaders/common.wgsl"),
+    include_str!("../../shaders/layer.wgsl"),
+    include_str!("../../shaders/load_bars.wgsl")
+);
+pub(super) const LOAD_COUNT_WGSL: &str = include_str!("../../shaders/load_count.wgsl");
+pub(super) const MIPMAP_WGSL: &str = include_str!("../../shaders/mipmap.wgsl");
+
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    pub heatmap: wgpu::RenderPipeline,
+    pub bars: wgpu::RenderPipeline,
+    pub mipmap: wgpu::RenderPipeline,
+    pub load_count: wgpu::ComputePipeline,
+    /// Uniform and colour scales.
+    pub pane_layout: wgpu::BindGroupLayout,
+    /// The buffers of a layer, to draw from.
+    pub layer_layout: wgpu::BindGroupLayout,
+    /// Photo and sampler.
+    pub photo_layout: wgpu::BindGroupLayout,
+    /// The larger mip level.
+    pub mipmap_layout: wgpu::BindGroupLayout,
+    /// Chosen experts, and the loads to count.
+    pub load_count_layout: wgpu::BindGroupLayout,
+    pub scales: wgpu::TextureView,
+    pub photo_sampler: wgpu::Sampler,
+}
+
+impl Pipelines {
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat) -> Self {
+        let fragment = wgpu::ShaderStages::FRAGMENT;
+        let compute = wgpu::ShaderStages::COMPUTE;
+        let pane_layout = bind_group_layout(device, "pane", fragment, &[UNIFORM, TEXTURE]);
+        let layer_layout = bind_group_layout(device, "layer", fragment, &[READ; STORAGE_BUFFERS as usize]);
+        let photo_layout = bind_group_layout(device, "photo", fragment, &[TEXTURE, SAMPLER]);
+        let mipmap_layout = bind_group_layout(device, "mipmap", fragment, &[TEXTURE]);
+        let load_count_layout = bind_group_layout(device, "load count", compute, &[READ, READ_WRITE]);
+
+        let draw = |name, wgsl, entry, layouts: &[&wgpu::BindGroupLayout]| {
+            let pass =
+                DrawPass { name, wgsl, entry, target, blend: Some(wgpu::BlendState::PREMULTIPLIED_ALPHA_BLENDING) };
+            render_pipeline(device, &pass, layouts)
+        };
+        let mipmap = DrawPass { name: "mipmap", wgsl: MIPMAP_WGSL, entry: "halve", target: TEXEL_FORMAT, blend: None };
+        Self {
+            heatmap: draw("heatmap", HEATMAP_WGSL, "draw_heatmap", &[&pane_layout, &layer_layout, &photo_layout]),
+            bars: draw("load bars", LOAD_BARS_WGSL, "draw_bars", &[&pane_layout, &layer_layout]),
+            mipmap: render_pipeline(device, &mipmap, &[&mipmap_layout]),
+            load_count: compute_pipeline(device, "load count", LOAD_COUNT_WGSL, &load_count_layout),
+            pane_layout,
+            layer_layout,
+            photo_layout,
+            mipmap_layout,
+            load_count_layout,
+            scales: upload_scales(device, queue),
+            photo_sampler: device.create_sampler(&wgpu::SamplerDescriptor {
+                label: Some("photo"),
+                mag_filter: wgpu::FilterMode::Linear,
+                min_filter: wgpu::FilterMode::Linear,
+                mipmap_filter: wgpu::MipmapFilterMode::Linear,
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+const UNIFORM: wgpu::BindingType = buffer_binding(wgpu::BufferBindingType::Uniform);
+const READ: wgpu::BindingType = buffer_binding(wgpu::BufferBindingType::Storage { read_only: true });
+const READ_WRITE: wgpu::BindingType = buffer_binding(wgpu::BufferBindingType::Storage { read_only: false });
+const TEXTURE: wgpu::BindingType = wgpu::BindingType::Texture {
+    sample_type: wgpu::TextureSampleType::Float { filterable: true },
+    view_dimension: wgpu::TextureViewDimension::D2,
+    multisampled: false,
+};
+const SAMPLER: wgpu::BindingType = wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering);
+
+const fn buffer_binding(ty: wgpu::BufferBindingType) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None }
+}
+
+fn bind_group_layout(
+    device: &wgpu::Device,
+    name: &str,
+    visibility: wgpu::ShaderStages,
+    types: &[wgpu::BindingType],
+) -> wgpu::BindGroupLayout {
+    let entry = |(binding, &ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None };
+    let entries: Vec<_> = (0..).zip(types).map(entry).collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries })
+}
+
+/// What tells one drawing pipeline from another.
+struct DrawPass<'a> {
+    name: &'a str,
+    wgsl: &'static str,
+    entry: &'a str,
+    target: wgpu::TextureFormat,
+    blend: Option<wgpu::BlendState>,
+}
+
+fn render_pipeline(
+    device: &wgpu::Device,
+    pass: &DrawPass<'_>,
+    layouts: &[&wgpu::BindGroupLayout],
+) -> wgpu::RenderPipeline {
+    let module = shader_module(device, pass.name, pass.wgsl);
+    // Only the panes' shaders have this constant.
+    let constants = [("target_encodes_srgb", f64::from(u8::from(pass.target.is_srgb())))];
+    let constants = if pass.blend.is_some() { &constants[..] } else { &[] };
+    device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: Some(pass.name),
+        layout: Some(&pipeline_layout(device, pass.name, layouts)),
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: Some("cover_viewport"),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            buffers: &[],
+        },
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some(pass.entry),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            targets: &[Some(wgpu::ColorTargetState {
+                format: pass.target,
+                blend: pass.blend,
+                write_mask: wgpu::ColorWrites::ALL,
+            })],
+        }),
+        primitive: wgpu::PrimitiveState::default(),
+        depth_stencil: None,
+        multisample: wgpu::MultisampleState::default(),
+        multiview_mask: None,
+        cache: None,
+    })
+}
+
+fn compute_pipeline(
+    device: &wgpu::Device,
+    name: &str,
+    wgsl: &'static str,
+    layout: &wgpu::BindGroupLayout,
+) -> wgpu::ComputePipeline {
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(name),
+        layout: Some(&pipeline_layout(device, name, &[layout])),
+        module: &shader_module(device, name, wgsl),
+        entry_point: None,
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    })
+}
+
+fn pipeline_layout(device: &wgpu::Device, name: &str, layouts: &[&wgpu::BindGroupLayout]) -> wgpu::PipelineLayout {
+    let bind_group_layouts: Vec<_> = layouts.iter().copied().map(Some).collect();
+    device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(name),
+        bind_group_layouts: &bind_group_layouts,
+        immediate_size: 0,
+    })
+}
+
+fn shader_module(device: &wgpu::Device, name: &str, wgsl: &'static str) -> wgpu::ShaderModule {
+    device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(name),
+        source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+    })
+}
+
+fn upload_scales(device: &wgpu::Device, queue: &wgpu::Queue) -> wgpu::TextureView {
+    let descriptor = wgpu::TextureDescriptor {
+        label: Some("colour scales"),
+        size: wgpu::Extent3d {
+            width: ColorScale::STEPS as u32,
+            height: ColorScale::ALL.len() as u32,
+            depth_or_array_layers: 1,
+        },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: TEXEL_FORMAT,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    };
+    let order = wgpu::util::TextureDataOrder::default();
+    let texture = wgpu::util::DeviceExt::create_texture_with_data(device, queue, &descriptor, order, &scale_table());
+    texture.create_view(&wgpu::TextureViewDescriptor::default())
+}
