@@ -25,6 +25,9 @@ pub use frame::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Pane
 pub use palette::{expert_color, text_color_on};
 pub use scale::ColorScale;
 
+#[cfg(test)]
+mod tests;
+
 use crate::routing::{RoutingTrace, TokenMeasures};
 use buffers::{LayerBuffers, Pane, RoutingBuffers};
 use layout::{BarsUniform, HeatmapUniform};
