@@ -1,5 +1,17 @@
 //! An image file becomes pixels, and pixels become a model's input tensor.
 
+mod decode;
+mod error;
+mod jpeg;
+mod preprocess;
+mod samples;
+mod sniff;
+
+pub use decode::{MAX_PIXELS, decode_bytes, decode_file, decode_sample};
+pub use error::InputError;
+pub use preprocess::preprocess;
+pub use samples::{SAMPLES, Sample};
+
 use crate::routing::PixelRect;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,4 +49,16 @@ pub struct InputTensor {
     pub data: Arc<[f32]>,
     /// The part of the image that the model sees, in pixels of the [`DecodedImage`].
     pub seen: PixelRect,
+}
+
+impl ImageSource {
+    /// The name that messages and reports use.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Sample(id) => format!("sample {id}"),
+            Self::Clipboard(number) => format!("pasted image {number}"),
+        }
+    }
 }

@@ -1,0 +1,178 @@
+//! From pixels to a model's input tensor, as Pillow and NumPy would do it: `Image.convert("RGB")` (alpha is dropped, not
+//! blended), `Image.resize` with the card's filter, a crop, and `(byte / 255 − mean) / std`.
+
+use super::error::InputError;
+use super::{DecodedImage, InputTensor};
+use crate::model::{CropRule, InputCard, Layout, ResizeFilter, ResizeRule};
+use crate::routing::PixelRect;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+/// Scales, crops and normalises an image for a model.
+///
+/// Only the part that the crop keeps is scaled; filter and positions are those of scaling the whole image first, so
+/// the pixels are the same. [`InputTensor::seen`] is that part, in pixels of the image.
+///
+/// # Errors
+/// [`InputError::Resize`] when the resizer refuses the sizes.
+pub fn preprocess(image: &DecodedImage, card: &InputCard) -> Result<InputTensor, InputError> {
+    let refused = |reason: String| InputError::Resize { name: image.source.name(), reason };
+    let seen = seen_rect([image.width, image.height], card);
+    let source = ImageRef::new(image.width, image.height, &image.rgba, PixelType::U8x4)
+        .map_err(|error| refused(error.to_string()))?;
+    let mut scaled = Image::new(card.width, card.height, PixelType::U8x4);
+    let [x, y, width, height] = seen;
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter(card.resize.filter)))
+        .use_alpha(false)
+        .crop(x, y, width, height);
+    Resizer::new().resize(&source, &mut scaled, &options).map_err(|error| refused(error.to_string()))?;
+    let (height_px, width_px) = (card.height as usize, card.width as usize);
+    let shape = match card.layout {
+        Layout::Nchw => [1, 3, height_px, width_px],
+        Layout::Nhwc => [1, height_px, width_px, 3],
+    };
+    let [x, y, width, height] = seen.map(|value| value as f32);
+    let data = normalized(scaled.buffer(), card).into();
+    Ok(InputTensor { shape, data, seen: PixelRect { x, y, width, height } })
+}
+
+fn filter(filter: ResizeFilter) -> FilterType {
+    match filter {
+        ResizeFilter::Bilinear => FilterType::Bilinear,
+        ResizeFilter::Bicubic => FilterType::CatmullRom,
+        ResizeFilter::Lanczos => FilterType::Lanczos3,
+    }
+}
+
+/// x, y, width and height of what the model sees, in pixels of the image. In 64 bits: the resizer refuses a part that
+/// leaves the image by a rounding error.
+fn seen_rect([width, height]: [u32; 2], card: &InputCard) -> [f64; 4] {
+    let [scaled_width, scaled_height] = scaled_size([width, height], card);
+    let (crop_width, crop_height) = match card.crop {
+        CropRule::Center => (card.width, card.height),
+        CropRule::None => (scaled_width, scaled_height),
+    };
+    let (x, kept_width) = kept(width, scaled_width, crop_width);
+    let (y, kept_height) = kept(height, scaled_height, crop_height);
+    [x, y, kept_width, kept_height]
+}
+
+/// Start and length, in pixels of the image, of the middle `crop` of `scaled` pixels. A crop larger than the scaled
+/// image keeps all of it.
+fn kept(side: u32, scaled: u32, crop: u32) -> (f64, f64) {
+    let pixels_per_scaled = f64::from(side) / f64::from(scaled);
+    let offset = scaled.saturating_sub(crop) / 2;
+    let start = f64::from(offset) * pixels_per_scaled;
+    let length = f64::from(crop.min(scaled)) * pixels_per_scaled;
+    (start, length.min(f64::from(side) - start))
+}
+
+/// Size of the whole image after scaling; the longer side is rounded half to even, as Python's `round` does it.
+fn scaled_size([width, height]: [u32; 2], card: &InputCard) -> [u32; 2] {
+    let size = card.resize.size;
+    let longer = |long: u32, short: u32| {
+        let exact = f64::from(size) * f64::from(long) / f64::from(short);
+        (exact.round_ties_even() as u32).max(size)
+    };
+    match card.resize.rule {
+        ResizeRule::Stretch => [card.width, card.height],
+        ResizeRule::ShorterSide if width <= height => [size, longer(height, width)],
+        ResizeRule::ShorterSide => [longer(width, height), size],
+    }
+}
+
+/// RGBA bytes to normalised RGB in the card's layout.
+fn normalized(rgba: &[u8], card: &InputCard) -> Vec<f32> {
+    let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|byte| (byte as f32 / 255.0 - card.mean[channel]) / card.std[channel])
+    });
+    let pixels = rgba.as_chunks::<4>().0;
+    match card.layout {
+        Layout::Nchw => {
+            let planes = tables.iter().enumerate();
+            planes
+                .flat_map(|(channel, table)| pixels.iter().map(move |pixel| table[usize::from(pixel[channel])]))
+                .collect()
+        }
+        Layout::Nhwc => pixels
+            .iter()
+            .flat_map(|pixel| std::array::from_fn::<f32, 3, _>(|channel| tables[channel][usize::from(pixel[channel])]))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::ImageSource;
+    use crate::model::ResizeCard;
+    use proptest::prelude::*;
+
+    fn card(layout: Layout) -> InputCard {
+        InputCard {
+            name: "pixels".into(),
+            layout,
+            height: 224,
+            width: 224,
+            resize: ResizeCard { rule: ResizeRule::ShorterSide, size: 256, filter: ResizeFilter::Bicubic },
+            crop: CropRule::Center,
+            mean: [0.5, 0.25, 0.0],
+            std: [0.5, 0.25, 1.0],
+        }
+    }
+
+    fn flat(width: u32, height: u32, pixel: [u8; 4]) -> DecodedImage {
+        let rgba = pixel.repeat((width * height) as usize).into();
+        DecodedImage { source: ImageSource::Clipboard(0), width, height, rgba }
+    }
+
+    #[test]
+    fn a_flat_image_becomes_flat_planes_and_alpha_is_dropped() {
+        let tensor = preprocess(&flat(300, 200, [255, 0, 51, 7]), &card(Layout::Nchw)).unwrap();
+        assert_eq!(tensor.shape, [1, 3, 224, 224]);
+        let plane = 224 * 224;
+        for (channel, expected) in [1.0, -1.0, 0.2].into_iter().enumerate() {
+            let values = &tensor.data[channel * plane..][..plane];
+            assert!(values.iter().all(|value| (value - expected).abs() < 1e-6), "channel {channel}");
+        }
+    }
+
+    #[test]
+    fn the_other_layout_has_the_channels_side_by_side() {
+        let tensor = preprocess(&flat(300, 200, [255, 0, 51, 7]), &card(Layout::Nhwc)).unwrap();
+        assert_eq!(tensor.shape, [1, 224, 224, 3]);
+        assert_eq!(tensor.data[..3], tensor.data[3 * 1000..][..3]);
+        assert_eq!((tensor.data[0], tensor.data[1]), (1.0, -1.0));
+    }
+
+    #[test]
+    fn what_the_model_sees_of_a_wide_image() {
+        // 512 × 256 stays as it is; the middle 224 × 224 begins at (144, 16).
+        assert_eq!(seen_rect([512, 256], &card(Layout::Nchw)), [144.0, 16.0, 224.0, 224.0]);
+        // 1024 × 512 is halved first.
+        assert_eq!(seen_rect([1024, 512], &card(Layout::Nchw)), [288.0, 32.0, 448.0, 448.0]);
+    }
+
+    #[test]
+    fn extreme_shapes_are_scaled() {
+        for (width, height) in [(1, 1), (20000, 50), (1, 3000), (2, 1)] {
+            let tensor = preprocess(&flat(width, height, [9, 9, 9, 255]), &card(Layout::Nchw)).unwrap();
+            assert_eq!(tensor.data.len(), 3 * 224 * 224, "{width} × {height}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_model_sees_lies_within_the_image(width in 1_u32..30_000, height in 1_u32..30_000) {
+            let [x, y, seen_width, seen_height] = seen_rect([width, height], &card(Layout::Nchw));
+            prop_assert!(x >= 0.0 && y >= 0.0 && seen_width > 0.0 && seen_height > 0.0);
+            prop_assert!(x + seen_width <= f64::from(width) && y + seen_height <= f64::from(height));
+            // The crop is square in scaled pixels; rounding the longer side moves it by half of one at most.
+            let [scaled_width, scaled_height] = scaled_size([width, height], &card(Layout::Nchw));
+            let shares = (seen_width * f64::from(scaled_width) / f64::from(width),
+                seen_height * f64::from(scaled_height) / f64::from(height));
+            prop_assert!((shares.0 - 224.0).abs() < 1e-6 && (shares.1 - 224.0).abs() < 1e-6, "{shares:?}");
+        }
+    }
+}
