@@ -117,7 +117,8 @@ pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
     parse(path, &map)
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<ModelDescription, ModelError> {
+/// Reads the bytes of the file at `path`.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ModelDescription, ModelError> {
     let not_onnx =
         |Sniffed { found, remedy }| ModelError::NotOnnx { path: path.to_owned(), found, remedy: remedy.into() };
     if let Some(sniffed) = sniff(bytes) {

@@ -1,10 +1,12 @@
 //! Descriptions and cards of models that are encoded here, and of the fixtures that Python's `onnx` wrote.
 
+use super::describe::parse;
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     ValueInfoProto,
 };
 use super::{CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, read_model};
+use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
 use std::fs;
@@ -224,5 +226,21 @@ fn a_model_that_is_no_plain_classifier_needs_a_card() {
     for (name, text) in [("loop.onnx", "2 inputs"), ("casts.onnx", "x is float32 [3], not an image")] {
         let error = read_model(&fixture(name)).unwrap().card().unwrap_err().to_string();
         assert!(error.contains(text) && error.contains("card.json"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..Default::default() })]
+
+    /// Whatever is in the file, reading it ends with a description or an error.
+    #[test]
+    fn damaged_models_do_no_harm(at in 0..8044_usize, bytes in prop::collection::vec(any::<u8>(), 1..8), cut in 0..=8044_usize) {
+        let mut model = fs::read(fixture("tiny_moe.onnx")).unwrap();
+        let end = (at + bytes.len()).min(model.len());
+        model[at..end].copy_from_slice(&bytes[..end - at]);
+        model.truncate(cut.max(4096));
+        if let Ok(model) = parse(Path::new("model.onnx"), &model) {
+            let _ = model.card();
+        }
     }
 }
