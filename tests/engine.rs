@@ -164,6 +164,22 @@ fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
 }
 
 #[test]
+fn a_load_can_be_cancelled() {
+    let engine = Engine::start(None);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx");
+    let request = LoadRequest { model, threads: Some(1) };
+    thread::scope(|scope| {
+        let loading = scope.spawn(|| engine.load(&request));
+        while !loading.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+            engine.cancel();
+        }
+        assert_eq!(loading.join().unwrap(), Err(EngineError::Cancelled));
+    });
+    assert!(engine.load(&request).is_ok());
+}
+
+#[test]
 fn callers_at_the_same_time_get_their_own_results() {
     let engine = Engine::start(None);
     let counter = load(&engine, "loop.onnx").unwrap().model;

@@ -64,8 +64,9 @@ impl Engine {
         self.ask(Request::Unload(model)).map(|_| ())
     }
 
-    /// Cancels every load and run that was asked for before this call, from any thread, without waiting: the one in
-    /// flight ends at its next node, within about a millisecond. What is asked for afterwards is not touched.
+    /// Cancels every load and run that was asked for before this call, from any thread, without waiting: a run in flight
+    /// ends at its next node, within about a millisecond, a load at its next step, within some tens of milliseconds.
+    /// What is asked for afterwards is not touched.
     pub fn cancel(&self) {
         self.cancels.cancel();
     }

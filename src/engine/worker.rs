@@ -36,6 +36,9 @@ impl Worker {
 
     /// Serves until [`Request::Shutdown`] comes or nobody is left to ask.
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Job>) {
+        // Callers have a model to read before they can ask; the library is opened meanwhile. What is wrong with it is
+        // told by the first load.
+        let _ = environment(self.library.as_deref());
         for job in inbox {
             let last = job.request == Request::Shutdown;
             let response = self.answer(job.request, job.ticket).unwrap_or_else(Response::Failed);
