@@ -1,7 +1,8 @@
 use super::*;
 use crate::analysis::{Analysis, LayerStats, OutcomeId, StageSeconds};
-use crate::engine::Provider;
+use crate::engine::{ModelHandle, Provider};
 use crate::input::ImageSource;
+use crate::model::{CardSource, ModelCard, ModelDescription};
 use crate::routing::{ExpertIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingTrace, TopK};
 
 const NUM_EXPERTS: usize = 4;
@@ -28,6 +29,43 @@ fn analysis(top_k: usize) -> Analysis {
     }
 }
 
+fn open_model(path: &str) -> OpenModel {
+    let card = serde_json::json!({
+        "schema": ModelCard::SCHEMA,
+        "name": "test",
+        "input": {
+            "name": "pixels", "layout": "NCHW", "height": 1, "width": 1, "crop": "none",
+            "resize": {"rule": "stretch", "size": 1, "filter": "bilinear"},
+            "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
+        },
+        "top_k": {"input": "top_k", "min": 1, "max": NUM_EXPERTS, "default": 2},
+        "logits": "logits",
+        "grid": {"rows": 1, "cols": 1},
+    });
+    OpenModel {
+        path: path.into(),
+        card: serde_json::from_value(card).unwrap(),
+        card_source: CardSource::Metadata,
+        description: ModelDescription {
+            path: path.into(),
+            file_bytes: 0,
+            ir_version: 10,
+            opsets: Default::default(),
+            producer: String::new(),
+            graph_name: String::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            metadata: Default::default(),
+            num_nodes: 0,
+            operators: Default::default(),
+            num_weights: 0,
+        },
+        handle: ModelHandle(0),
+        provider: Provider::Cpu,
+        load_secs: 0.0,
+    }
+}
+
 /// A window's state with two images and an open model, as after the first start.
 struct Fixture {
     state: AppState,
@@ -38,7 +76,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let mut state = AppState::new(Settings::default(), Some("default.onnx".into()));
-        let model = Arc::new(OpenModel::for_tests("default.onnx", NUM_EXPERTS));
+        let model = Arc::new(open_model("default.onnx"));
         state.apply(Command::OpenPaths(vec!["a.png".into(), "b.png".into()]));
         state.hear(Event::ModelOpened(Arc::clone(&model)));
         Self { state, model, next: 0 }
