@@ -292,7 +292,8 @@ fn window_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, loc
 
 fn left_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut ImagesUi) {
     let inner = Frame::new().inner_margin(Margin { top: 8, ..Margin::ZERO });
-    Panel::bottom("layers").default_size(236.0).min_size(90.0).resizable(true).frame(inner).show(ui, |ui| {
+    let num_layers = ctx.state.shown().map_or(1, |shown| shown.analysis.trace.layers.len());
+    Panel::bottom("layers").exact_size(layers::wanted_height(num_layers)).frame(inner).show(ui, |ui| {
         layers::layers_ui(ui, ctx);
     });
     Panel::bottom("samples").frame(inner).show(ui, |ui| samples_ui(ui, ctx, thumbnails));

@@ -11,6 +11,13 @@ use egui::{CornerRadius, Rect, Sense, Ui, vec2};
 const ROW_HEIGHT: f32 = 26.0;
 const FIRST_PANE: u64 = 1000;
 
+/// Height that shows every layer of a small model, and some of a large one, in points.
+#[must_use]
+pub fn wanted_height(num_layers: usize) -> f32 {
+    const MOST_ROWS: usize = 8;
+    34.0 + num_layers.clamp(1, MOST_ROWS) as f32 * (ROW_HEIGHT + 2.0)
+}
+
 /// Heading and a row per layer: its number, its name, and small bars of its load.
 pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.label(design::heading("MoE layers")).on_hover_text(
@@ -24,7 +31,7 @@ pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         ui.weak("This model has no routers");
         return;
     }
-    egui::ScrollArea::vertical().id_salt("layers").auto_shrink([false, true]).show(ui, |ui| {
+    egui::ScrollArea::vertical().id_salt("layers").auto_shrink(false).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         for at in 0..shown.analysis.trace.layers.len() {
             layer_row_ui(ui, ctx, shown, LayerIdx(at));

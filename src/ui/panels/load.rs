@@ -71,22 +71,26 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
     }
 }
 
+/// Next to invisible; egui_plot would replace a fully transparent colour by one of its own.
+const UNSEEN: Color32 = Color32::from_rgba_premultiplied(0, 0, 0, 1);
+
 /// Bars that cannot be seen: the visible ones are drawn by our shader, these give egui_plot something to hover.
 fn hover_bars(balance: &LayerBalance, total: u64, layer: usize) -> BarChart {
-    let bars = balance.load.iter().enumerate().map(|(expert, &load)| {
-        Bar::new(expert as f64, load as f64).width(0.8).fill(Color32::TRANSPARENT).stroke(egui::Stroke::NONE)
-    });
+    let bars =
+        balance.load.iter().enumerate().map(|(expert, &load)| {
+            Bar::new(expert as f64, load as f64).width(0.8).fill(UNSEEN).stroke(egui::Stroke::NONE)
+        });
     let shares = balance.load.clone();
-    BarChart::new(format!("load of layer {layer}"), bars.collect()).color(Color32::TRANSPARENT).element_formatter(
-        Box::new(move |bar, _| {
+    BarChart::new(format!("load of layer {layer}"), bars.collect()).color(UNSEEN).element_formatter(Box::new(
+        move |bar, _| {
             let load = shares.get(bar.argument as usize).copied().unwrap_or(0);
             let share = load as f64 / total.max(1) as f64 * 100.0;
             format!(
                 "Expert {}\n{load} of {total} assignments ({share:.1} %)\nClick: only its patches stay lit",
                 bar.argument
             )
-        }),
-    )
+        },
+    ))
 }
 
 /// A number under every bar, or under some of them when there are many.

@@ -6,7 +6,7 @@ use crate::ui::design::{self, space};
 use crate::ui::settings::Settings;
 use crate::ui::state::OverlayKind;
 use crate::ui::widgets::millis;
-use egui::{Button, MenuBar, ThemePreference, Ui};
+use egui::{Button, MenuBar, Sense, ThemePreference, Ui, vec2};
 
 /// Name, menus, model, provider, theme, help.
 pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
@@ -99,15 +99,23 @@ fn help_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.weak(concat!("MoE Scope ", env!("CARGO_PKG_VERSION")));
 }
 
+/// A circle, half filled: no bundled font has the sign.
 fn theme_button(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    let (icon, name, other) = if ui.visuals().dark_mode {
-        ("☀", "Switch to the light theme", ThemePreference::Light)
+    let (name, other) = if ui.visuals().dark_mode {
+        ("Switch to the light theme", ThemePreference::Light)
     } else {
-        ("🌙", "Switch to the dark theme", ThemePreference::Dark)
+        ("Switch to the dark theme", ThemePreference::Dark)
     };
-    let response = ui.button(icon).on_hover_text(name);
+    let (rect, response) = ui.allocate_exact_size(vec2(26.0, 22.0), Sense::click());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
-    if response.clicked() {
+    let visuals = ui.style().interact(&response);
+    let painter = ui.painter();
+    painter.rect_filled(rect, visuals.corner_radius, visuals.bg_fill);
+    let (center, radius) = (rect.center(), 6.0);
+    let half = painter.with_clip_rect(rect.with_max_x(center.x));
+    half.circle_filled(center, radius, visuals.fg_stroke.color);
+    painter.circle_stroke(center, radius, egui::Stroke::new(1.5, visuals.fg_stroke.color));
+    if response.on_hover_text(name).clicked() {
         ctx.send(Command::SetTheme(other));
     }
 }

@@ -293,17 +293,16 @@ impl AppState {
     }
 
     fn analysed(&mut self, outcome: Outcome) {
+        if !self.is_wanted(&outcome) {
+            return self.results.compare(outcome);
+        }
         if let (Some(entry), Some(best)) =
             (self.images.get_mut(outcome.image), outcome.analysis.predictions.first().cloned())
         {
             entry.best = Some((best.label, best.probability));
         }
-        if self.is_wanted(&outcome) {
-            self.results.show(outcome);
-            self.clamp_view();
-        } else {
-            self.results.compare(outcome);
-        }
+        self.results.show(outcome);
+        self.clamp_view();
     }
 
     fn is_wanted(&self, outcome: &Outcome) -> bool {
