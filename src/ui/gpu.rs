@@ -4,8 +4,8 @@ use super::ctx::ViewCtx;
 use super::state::{AppState, OverlayKind};
 use crate::analysis::{Analysis, ImageId, Outcome, OutcomeId};
 use crate::input::DecodedImage;
-use crate::render::{BarsFrame, ContentKey, HeatmapFrame, Overlay, Renderer};
-use crate::routing::{LayerIdx, PatchGrid, PatchIdx, PixelRect};
+use crate::render::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Renderer};
+use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, TokenMeasures};
 use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor, wgpu};
 use egui::{PaintCallbackInfo, Rect, Ui, vec2};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub fn configuration() -> egui_wgpu::WgpuConfiguration {
 /// # Errors
 /// What the adapter lacks, in words.
 pub fn install(state: &RenderState) -> Result<(), String> {
-    let renderer = Renderer::new(&state.device, state.target_format).map_err(|error| error.to_string())?;
+    let renderer = Renderer::new(&state.device, &state.queue, state.target_format).map_err(|error| error.to_string())?;
     state.renderer.write().callback_resources.insert(renderer);
     Ok(())
 }
@@ -92,20 +92,13 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
         image: image_key(picture.image),
         routing: picture.outcome.map(|outcome| outcome_key(outcome.id)),
         layer: ctx.state.view.layer.0,
-        overlay: if picture.outcome.is_some() { picture.overlay } else { Overlay::None },
-        opacity: ctx.state.settings.opacity,
-        weight_opacity: true,
-        grid_lines: ctx.state.settings.grid && !small && picture.outcome.is_some(),
-        dim_outside: ctx.state.settings.crop && picture.outcome.is_some(),
-        lit_expert: ctx.state.view.lit_expert.map(|expert| expert.0),
-        hovered: picture.hovered.map(|patch| patch.0 as u32),
-        pinned: ctx.state.view.pinned.filter(|_| !small).map(|patch| patch.0 as u32),
         grid: picture.outcome.map_or(without, |outcome| outcome.analysis.grid),
         image_size: size.into(),
         view_px: physical(pane, pixels_per_point),
         image_px: physical(picture.image_rect, pixels_per_point),
-        background: ui.visuals().extreme_bg_color.to_normalized_gamma_f32(),
-        dark: ui.visuals().dark_mode,
+        hovered: picture.hovered.map(|patch| patch.0 as u32),
+        pinned: ctx.state.view.pinned.filter(|_| !small).map(|patch| patch.0 as u32),
+        style: style(ui, ctx, picture, small),
     };
     let paint = HeatmapPaint {
         pane: picture.pane,
@@ -114,6 +107,23 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
         analysis: picture.outcome.map(|outcome| Arc::clone(&outcome.analysis)),
     };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(pane, paint));
+}
+
+fn style(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, small: bool) -> HeatmapStyle {
+    let settings = &ctx.state.settings;
+    let has_routing = picture.outcome.is_some();
+    HeatmapStyle {
+        overlay: if has_routing { picture.overlay } else { Overlay::None },
+        opacity: settings.opacity,
+        weight_opacity: true,
+        grid_lines: settings.grid && !small && has_routing,
+        dim_outside: settings.crop && has_routing,
+        lit_expert: ctx.state.view.lit_expert.map(|expert| expert.0),
+        background: ui.visuals().extreme_bg_color.to_normalized_gamma_f32(),
+        dark: ui.visuals().dark_mode,
+        pixels_per_point: ui.ctx().pixels_per_point(),
+        ..HeatmapStyle::default()
+    }
 }
 
 /// The pane of the big picture.
@@ -152,12 +162,19 @@ pub fn bars_ui(
         return;
     }
     let lit = ctx.state.view.lit_expert.filter(|_| layer == ctx.state.view.layer);
+    let pixels_per_point = ui.ctx().pixels_per_point();
+    let experts = outcome.analysis.trace.layers.get(layer.0).map_or(0, LayerRouting::num_experts);
     let frame = BarsFrame {
         routing: outcome_key(outcome.id),
         layer: layer.0,
-        view_px: physical(rect, ui.ctx().pixels_per_point()),
+        view_px: physical(rect, pixels_per_point),
+        plot_px: physical(rect, pixels_per_point),
+        x_range: [-0.5, experts as f32 - 0.5],
+        y_range: [0.0, y_max.max(1.0)],
+        bar_width: 0.8,
         lit_expert: lit.map(|expert| expert.0),
-        y_max: y_max.max(1.0),
+        hovered: None,
+        pixels_per_point,
     };
     let paint = BarsPaint { pane, frame, analysis: Arc::clone(&outcome.analysis) };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, paint));
@@ -166,6 +183,15 @@ pub fn bars_ui(
 /// x, y, width and height in physical pixels.
 fn physical(rect: Rect, pixels_per_point: f32) -> [f32; 4] {
     [rect.left(), rect.top(), rect.width(), rect.height()].map(|points| points * pixels_per_point)
+}
+
+/// Uploads the routing of a result, the first time that it is drawn. A layer beyond the GPU's limits is left out of the
+/// picture; the numbers around it are complete.
+fn upload(renderer: &mut Renderer, key: ContentKey, analysis: &Analysis) {
+    if !renderer.has(key) {
+        let measures: Vec<TokenMeasures> = analysis.layers.iter().map(|stats| stats.tokens.clone()).collect();
+        drop(renderer.set_routing(key, &analysis.trace, &measures));
+    }
 }
 
 /// One picture in one frame.
@@ -179,18 +205,19 @@ struct HeatmapPaint {
 impl CallbackTrait for HeatmapPaint {
     fn prepare(
         &self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
         _screen: &ScreenDescriptor,
-        encoder: &mut wgpu::CommandEncoder,
+        _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
         if let Some(renderer) = resources.get_mut::<Renderer>() {
-            renderer.set_image(device, queue, self.frame.image, &self.pixels);
+            let DecodedImage { width, height, rgba, .. } = &*self.pixels;
+            renderer.set_image(self.frame.image, [*width, *height], rgba);
             if let (Some(key), Some(analysis)) = (self.frame.routing, &self.analysis) {
-                renderer.set_routing(device, queue, key, &analysis.trace);
+                upload(renderer, key, analysis);
             }
-            renderer.prepare_heatmap(device, queue, encoder, self.pane, &self.frame);
+            renderer.prepare_heatmap(self.pane, &self.frame);
         }
         Vec::new()
     }
@@ -212,15 +239,15 @@ struct BarsPaint {
 impl CallbackTrait for BarsPaint {
     fn prepare(
         &self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
         _screen: &ScreenDescriptor,
-        encoder: &mut wgpu::CommandEncoder,
+        _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
         if let Some(renderer) = resources.get_mut::<Renderer>() {
-            renderer.set_routing(device, queue, self.frame.routing, &self.analysis.trace);
-            renderer.prepare_bars(device, queue, encoder, self.pane, &self.frame);
+            upload(renderer, self.frame.routing, &self.analysis);
+            renderer.prepare_bars(self.pane, &self.frame);
         }
         Vec::new()
     }

@@ -1,7 +1,7 @@
 //! Small building blocks that several panels share.
 
 use super::design::{space, strong_family};
-use crate::render::{expert_color, expert_text_color};
+use crate::render::{expert_color, text_color_on as readable_on};
 use crate::routing::ExpertIdx;
 use egui::{Align2, Color32, CornerRadius, FontId, Rect, Response, Sense, StrokeKind, TextStyle, Ui, WidgetInfo, vec2};
 
@@ -15,7 +15,7 @@ pub fn color_of(expert: ExpertIdx) -> Color32 {
 /// Black or white, whichever reads better on the colour of an expert.
 #[must_use]
 pub fn text_color_on(expert: ExpertIdx) -> Color32 {
-    let [r, g, b] = expert_text_color(expert.0);
+    let [r, g, b] = readable_on(expert_color(expert.0));
     Color32::from_rgb(r, g, b)
 }
 
