@@ -2,6 +2,7 @@
 //! The real default model runs through the real ONNX Runtime; Mesa's lavapipe or a real adapter draws.
 #![cfg(feature = "gui")]
 
+use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use moescope::engine::Engine;
@@ -207,10 +208,11 @@ fn the_sheet_of_shortcuts_opens_and_closes() {
 #[test]
 fn every_control_has_a_name() {
     let harness = window();
+    let controls = [Role::Button, Role::CheckBox, Role::ComboBox, Role::Slider, Role::TextInput, Role::Image];
     let nameless: Vec<String> = harness
         .root()
         .children_recursive()
-        .filter(|node| node.accesskit_node().is_clickable() && !node.accesskit_node().is_hidden())
+        .filter(|node| controls.contains(&node.accesskit_node().role()))
         .filter(|node| node.accesskit_node().label().is_none_or(|label| label.trim().is_empty()))
         .filter(|node| node.accesskit_node().labelled_by().next().is_none())
         .map(|node| format!("{:?} at {:?}", node.accesskit_node().role(), node.rect()))

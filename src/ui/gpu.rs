@@ -25,7 +25,8 @@ pub fn configuration() -> egui_wgpu::WgpuConfiguration {
 /// # Errors
 /// What the adapter lacks, in words.
 pub fn install(state: &RenderState) -> Result<(), String> {
-    let renderer = Renderer::new(&state.device, &state.queue, state.target_format).map_err(|error| error.to_string())?;
+    let renderer =
+        Renderer::new(&state.device, &state.queue, state.target_format).map_err(|error| error.to_string())?;
     state.renderer.write().callback_resources.insert(renderer);
     Ok(())
 }

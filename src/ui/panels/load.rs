@@ -7,11 +7,13 @@ use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
 use crate::ui::gpu::{self, PaneId};
 use crate::ui::widgets::number_row;
-use egui::{Color32, Rect, Ui};
-use egui_plot::{Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
+use egui::{Color32, Rangef, Rect, Ui};
+use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
 
 const PANE: PaneId = PaneId(1);
-const CHART_HEIGHT: f32 = 128.0;
+/// Height of the chart, in points, and what the panels below it need.
+const CHART_HEIGHTS: std::ops::RangeInclusive<f32> = 128.0..=260.0;
+const HEIGHT_BELOW: f32 = 290.0;
 
 /// Heading, the bars of the layer on screen with the uniform line, and the measures.
 pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
@@ -28,11 +30,12 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
     let total: u64 = balance.load.iter().sum();
     let uniform = total as f64 / experts.max(1) as f64;
     let top = balance.load.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.1;
+    let height = (ui.available_height() - HEIGHT_BELOW).clamp(*CHART_HEIGHTS.start(), *CHART_HEIGHTS.end());
     let line_color = ui.visuals().weak_text_color();
     let layer = ctx.state.view.layer;
     // Redrawn bars need a fresh hover target, but egui_plot keeps its state by this name.
     let plot = Plot::new("load chart")
-        .height(CHART_HEIGHT)
+        .height(height)
         .allow_drag(false)
         .allow_zoom(false)
         .allow_scroll(false)
@@ -41,7 +44,7 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
         .show_crosshair(false)
         .show_grid([false, true])
         .x_grid_spacer(move |_| expert_marks(experts))
-        .x_axis_formatter(|mark, _| format!("{}", mark.value))
+        .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(6.0, 10.0))])
         .y_axis_min_width(28.0)
         .set_margin_fraction(egui::Vec2::ZERO);
     let response = plot.show(ui, |plot| {
