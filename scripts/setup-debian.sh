@@ -23,14 +23,15 @@ python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 
 echo "installing:$missing"
 if [ "$(id -u)" = 0 ]; then
-    as_root="env"
+    as_root=""
 elif command -v sudo >/dev/null; then
-    as_root="sudo -n env"
+    as_root="sudo -n"
 else
     echo "setup-debian.sh: run as root: apt-get install$missing" >&2
     exit 1
 fi
-export_env="DEBIAN_FRONTEND=noninteractive"
-$as_root $export_env apt-get update -qq
-# shellcheck disable=SC2086 # the list is meant to be split
-$as_root $export_env apt-get install -y -qq --no-install-recommends $missing
+apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get"
+# shellcheck disable=SC2086 # command and list are meant to be split
+$apt update -qq
+# shellcheck disable=SC2086
+$apt install -y -qq --no-install-recommends $missing

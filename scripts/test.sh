@@ -12,7 +12,9 @@ if [ "$(uname -s)" = Linux ]; then
     if ! ls /dev/dri/renderD* >/dev/null 2>&1 && [ ! -e /dev/nvidiactl ]; then
         export LIBGL_ALWAYS_SOFTWARE=1
         for driver in /usr/share/vulkan/icd.d/lvp_icd*.json; do
-            [ -e "$driver" ] && export VK_DRIVER_FILES="$driver" VK_ICD_FILENAMES="$driver"
+            if [ -e "$driver" ]; then
+                export VK_DRIVER_FILES="$driver" VK_ICD_FILENAMES="$driver"
+            fi
         done
     fi
     if [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && command -v xvfb-run >/dev/null; then
