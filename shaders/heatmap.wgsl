@@ -247,7 +247,7 @@ fn grid_lines_over(below: vec4f, p: vec2f, in_seen: f32) -> vec4f {
     let distance = abs(cell - round(cell)) * size;
     let coverage = max(line_coverage(distance.x, point), line_coverage(distance.y, point));
     let line = select(0.0, 1.0, has(DARK));
-    return over(below, vec3f(line), 0.3 * visible * coverage * in_seen);
+    return over(below, vec3f(line), 0.22 * visible * coverage * in_seen);
 }
 
 fn patch_rect(patch_index: u32) -> vec4f {

@@ -113,6 +113,26 @@ impl Offscreen {
         self.read_back(encoder, &target)
     }
 
+    /// The loads [E] of an uploaded layer, as the GPU counted them.
+    #[cfg(test)]
+    pub(super) fn read_loads(&self, routing: ContentKey, layer: usize) -> Result<Vec<u32>, RenderError> {
+        let loads = &self.renderer.layer(Some(routing), layer).loads;
+        let buffer = self.create_mappable(loads.size());
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(loads, 0, &buffer, 0, loads.size());
+        self.queue.submit([encoder.finish()]);
+        Ok(bytemuck::pod_collect_to_vec(&read_buffer(&self.device, &buffer)?))
+    }
+
+    fn create_mappable(&self, size: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        })
+    }
+
     fn create_target(&self, [width, height]: [u32; 2]) -> wgpu::Texture {
         self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("offscreen"),
@@ -129,12 +149,7 @@ impl Offscreen {
     fn read_back(&self, mut encoder: wgpu::CommandEncoder, target: &wgpu::Texture) -> Result<RgbaImage, RenderError> {
         let row = 4 * target.width();
         let padded_row = row.next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read back"),
-            size: u64::from(padded_row) * u64::from(target.height()),
-            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        });
+        let buffer = self.create_mappable(u64::from(padded_row) * u64::from(target.height()));
         encoder.copy_texture_to_buffer(
             target.as_image_copy(),
             wgpu::TexelCopyBufferInfo {
@@ -151,7 +166,7 @@ impl Offscreen {
         let bytes = read_buffer(&self.device, &buffer)?;
         let pixels = bytes.chunks_exact(padded_row as usize).flat_map(|padded| &padded[..row as usize]);
         let mut picture = RgbaImage::from_vec(target.width(), target.height(), pixels.copied().collect())
-            .ok_or_else(|| read_back_error("the picture is incomplete"))?;
+            .ok_or_else(|| read_back_error(&"the picture is incomplete"))?;
         picture.pixels_mut().for_each(unmultiply);
         Ok(picture)
     }
@@ -162,12 +177,12 @@ fn read_buffer(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Result<Vec<u8>, 
     let (sender, receiver) = mpsc::channel();
     // The receiver outlives the wait below, so that sending cannot fail.
     buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-    device.poll(wgpu::PollType::wait_indefinitely()).map_err(read_back_error)?;
-    receiver.recv().map_err(read_back_error)?.map_err(read_back_error)?;
-    Ok(buffer.get_mapped_range(..).map_err(read_back_error)?.to_vec())
+    device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| read_back_error(&error))?;
+    receiver.recv().map_err(|error| read_back_error(&error))?.map_err(|error| read_back_error(&error))?;
+    Ok(buffer.get_mapped_range(..).map_err(|error| read_back_error(&error))?.to_vec())
 }
 
-fn read_back_error(reason: impl ToString) -> RenderError {
+fn read_back_error(reason: &dyn std::fmt::Display) -> RenderError {
     RenderError::ReadBack { reason: reason.to_string() }
 }
 
@@ -187,18 +202,25 @@ fn fitted(image: [f32; 2], picture: [f32; 2]) -> [f32; 4] {
     [(picture[0] - width) / 2.0, (picture[1] - height) / 2.0, width, height]
 }
 
+/// OpenGL comes last: merely asking for it makes some systems without a display complain on stderr.
 async fn open_device() -> Result<(wgpu::Device, wgpu::Queue), RenderError> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let options = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::from_env().unwrap_or_default(),
-        ..Default::default()
+    let wanted = wgpu::Backends::from_env();
+    let adapter = match open_adapter(wanted.unwrap_or(wgpu::Backends::PRIMARY)).await {
+        Err(_) if wanted.is_none() => open_adapter(wgpu::Backends::GL).await?,
+        result => result?,
     };
-    let adapter = instance
-        .request_adapter(&options)
-        .await
-        .map_err(|error| RenderError::NoAdapter { reason: error.to_string() })?;
     adapter
         .request_device(&device_descriptor(&adapter))
         .await
         .map_err(|error| RenderError::Device { adapter: adapter.get_info().name, reason: error.to_string() })
+}
+
+pub(super) async fn open_adapter(backends: wgpu::Backends) -> Result<wgpu::Adapter, RenderError> {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor });
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::from_env().unwrap_or_default(),
+        ..Default::default()
+    };
+    instance.request_adapter(&options).await.map_err(|error| RenderError::NoAdapter { reason: error.to_string() })
 }

@@ -1,6 +1,10 @@
 //! What is drawn, pixel by pixel, on whatever adapter the machine has; without one the tests fail.
 
+mod bars;
+mod colors;
+mod device;
 mod heatmap;
+mod shaders;
 
 use super::offscreen::{HeatmapPicture, Offscreen};
 use super::{HeatmapStyle, Overlay};
@@ -17,6 +21,7 @@ fn offscreen() -> MutexGuard<'static, Offscreen> {
 
 /// A routing with `top_k` ranks whose gate probabilities are `probs(patch, expert)`, and whose chosen experts are
 /// `chosen(patch, rank)` with combine weights `weight(patch, rank)`.
+#[derive(Clone, Copy)]
 struct Routing<'a> {
     tokens: usize,
     num_experts: usize,
@@ -79,4 +84,10 @@ fn draw_on(rgba: &[u8], grid: PatchGrid, routing: &Routing<'_>, style: HeatmapSt
     let trace = routing.trace();
     let picture = HeatmapPicture { image_size: [64, 64], rgba, trace: &trace, layer: 0, grid, style };
     offscreen().draw_heatmap(&picture, [64, 64]).unwrap()
+}
+
+fn rgb(picture: &RgbaImage, x: u32, y: u32) -> [u8; 3] {
+    let [r, g, b, alpha] = picture.get_pixel(x, y).0;
+    assert_eq!(alpha, 255, "the background is opaque");
+    [r, g, b]
 }
