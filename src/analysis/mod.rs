@@ -2,9 +2,14 @@
 
 mod assemble;
 mod pipeline;
+mod recent;
+mod service;
+mod thumbnails;
 
 pub use assemble::assemble;
 pub use pipeline::{OpenError, OpenModel, analyse};
+pub use service::{AnalysisService, Event, ImageId, ImageSpec, Outcome, OutcomeId, Wanted, compared_top_ks};
+pub use thumbnails::{Thumbnail, Thumbnails};
 
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;

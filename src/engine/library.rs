@@ -37,7 +37,7 @@ struct Places {
     built: Option<PathBuf>,
 }
 
-/// Absolute path of the library to load: `flag`, else [`VARIABLE`], else beside the executable (its folder, `lib` and
+/// Absolute path of the library to load: `flag`, else `ORT_DYLIB_PATH`, else beside the executable (its folder, `lib` and
 /// `onnxruntime-VERSION` in it), else the build's copy.
 ///
 /// # Errors

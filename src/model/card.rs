@@ -22,7 +22,7 @@ pub struct ModelCard {
     /// The run-time `top_k` input, if the graph has one.
     #[serde(default)]
     pub top_k: Option<TopKCard>,
-    /// Name of the output with the class logits [batch, classes].
+    /// Name of the output with the class logits `[batch, classes]`.
     pub logits: String,
     /// Class names in the order of the logits; empty where unknown.
     #[serde(default)]
@@ -64,10 +64,10 @@ pub struct InputCard {
 /// Order of the axes of the image input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
-    /// [batch, 3, height, width]
+    /// `[batch, 3, height, width]`
     #[serde(rename = "NCHW")]
     Nchw,
-    /// [batch, height, width, 3]
+    /// `[batch, height, width, 3]`
     #[serde(rename = "NHWC")]
     Nhwc,
 }
@@ -115,7 +115,7 @@ pub enum CropRule {
     None,
 }
 
-/// The run-time `top_k` input of the graph, int64 [1].
+/// The run-time `top_k` input of the graph, int64 `[1]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopKCard {
     /// Name of the graph input.
@@ -157,11 +157,11 @@ pub struct LayerCard {
     pub name: String,
     /// E.
     pub num_experts: usize,
-    /// Output with the gate probabilities [batch × tokens, E].
+    /// Output with the gate probabilities `[batch × tokens, E]`.
     pub gate_probs: String,
-    /// Output with the chosen experts [batch × tokens, k], int64.
+    /// Output with the chosen experts `[batch × tokens, k]`, int64.
     pub expert_ids: String,
-    /// Output with the combine weights [batch × tokens, k].
+    /// Output with the combine weights `[batch × tokens, k]`.
     pub combine_weights: String,
 }
 

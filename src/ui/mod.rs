@@ -1,1 +1,124 @@
-//! ui
+//! The window. The only module that names egui and eframe.
+//!
+//! Panels read a frozen [`state::AppState`] and send [`command::Command`]s; [`app::App`] applies them between frames and
+//! tells the worker what is wanted. `gpu` is the one file that hands wgpu's types on to our renderer.
+
+pub mod app;
+mod camera;
+pub mod command;
+mod ctx;
+mod design;
+mod dialogs;
+mod gpu;
+mod panels;
+mod screenshot;
+pub mod settings;
+mod shortcuts;
+pub mod state;
+mod thumbnails;
+mod widgets;
+
+pub use screenshot::Screenshot;
+
+use crate::engine::Engine;
+use anyhow::Context as _;
+use app::{App, Start};
+use screenshot::Photographer;
+use settings::Settings;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+/// How the window is started.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Images to open; without any the first bundled sample.
+    pub images: Vec<PathBuf>,
+    /// The model to open; without one the remembered or the bundled one.
+    pub model: Option<PathBuf>,
+    /// ONNX Runtime's library, if it was named on the command line.
+    pub library: Option<PathBuf>,
+    /// Threads of one run of the model.
+    pub threads: Option<usize>,
+    /// Experts per token to start with.
+    pub top_k: Option<usize>,
+    /// The layer to start with, from 0.
+    pub layer: Option<usize>,
+    /// Save a picture of the window and end.
+    pub screenshot: Option<Screenshot>,
+}
+
+/// Opens the window and returns when it is closed.
+///
+/// # Errors
+/// When no window can be opened (the text says what to do instead), or the screenshot cannot be taken.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let engine = Arc::new(Engine::start(options.library.as_deref()));
+    let (photographer, outcome) = match &options.screenshot {
+        Some(job) => {
+            let (photographer, outcome) = Photographer::new(job.clone());
+            (Some(photographer), Some(outcome))
+        }
+        None => (None, None),
+    };
+    let native = native_options(options.screenshot.as_ref());
+    let create: eframe::AppCreator<'_> = Box::new(move |cc| Ok(Box::new(build(cc, engine, options, photographer)?)));
+    eframe::run_native("MoE Scope", native, create).map_err(|error| no_window(&error))?;
+    match outcome.and_then(|outcome| outcome.lock().unwrap_or_else(PoisonError::into_inner).take()) {
+        Some(result) => result.context("the screenshot could not be taken"),
+        None => Ok(()),
+    }
+}
+
+fn build(
+    cc: &eframe::CreationContext<'_>,
+    engine: Arc<Engine>,
+    options: Options,
+    photographer: Option<Photographer>,
+) -> std::io::Result<App> {
+    let mut settings = match &options.screenshot {
+        Some(job) => Settings { zoom: job.scale, ..Settings::default() },
+        None => Settings::load(cc.storage),
+    };
+    if let Some(theme) = options.screenshot.as_ref().and_then(|job| job.theme) {
+        settings.theme = theme.into();
+    }
+    let start = Start {
+        images: options.images,
+        model: options.model,
+        default_model: crate::model::default_model_path(),
+        threads: options.threads,
+        top_k: options.top_k,
+        layer: options.layer,
+    };
+    App::new(cc, engine, &start, settings, photographer)
+}
+
+fn native_options(screenshot: Option<&Screenshot>) -> eframe::NativeOptions {
+    let [width, height] = screenshot.map_or([1280, 800], |job| job.size);
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("MoE Scope")
+        .with_app_id("moescope")
+        .with_icon(icon())
+        .with_inner_size([width as f32, height as f32])
+        .with_min_inner_size([480.0, 360.0])
+        .with_drag_and_drop(true);
+    eframe::NativeOptions {
+        viewport,
+        persist_window: screenshot.is_none(),
+        wgpu_options: gpu::configuration(),
+        ..eframe::NativeOptions::default()
+    }
+}
+
+fn icon() -> egui::IconData {
+    // The icon is part of the program; if it could not be read the window would merely have none.
+    eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon/icon-256.png")).unwrap_or_default()
+}
+
+/// A window that cannot be opened is no reason to give up: the headless commands need none.
+fn no_window(error: &eframe::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "no window can be opened here: {error}. Without a display, use the headless commands: `moescope classify IMAGE…` \
+         for predictions and routing, `moescope render IMAGE --layer 1 --out heatmap.png` for the picture"
+    )
+}

@@ -1,0 +1,354 @@
+//! The window's life: events and commands change the state, the state says what the worker should do, panels draw it.
+
+use super::command::{Command, CommandSender};
+use super::ctx::ViewCtx;
+use super::panels::heatmap::{HeatmapUi, heatmap_ui};
+use super::panels::images::{ImagesUi, images_ui, samples_ui};
+use super::panels::{
+    help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
+};
+use super::screenshot::Photographer;
+use super::settings::Settings;
+use super::state::{AppState, file_name};
+use super::thumbnails::ThumbnailTextures;
+use super::{design, dialogs, gpu, shortcuts};
+use crate::analysis::{AnalysisService, ImageId, OutcomeId, Wanted};
+use crate::engine::Engine;
+use crate::input::{DecodedImage, ImageSource};
+use crate::routing::LayerIdx;
+use eframe::egui_wgpu::RenderState;
+use egui::{CentralPanel, Frame, Margin, Panel, Ui};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+/// Width of the side panels, in points.
+const LEFT_WIDTH: f32 = 220.0;
+const RIGHT_WIDTH: f32 = 320.0;
+/// Below this width of the window the side panels fold, in points.
+const MIN_WIDTH_FOR_PANELS: f32 = 900.0;
+
+/// What the window starts with.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Images to open; the first bundled sample if there are none.
+    pub images: Vec<PathBuf>,
+    /// The model to open; the remembered or the bundled one if there is none.
+    pub model: Option<PathBuf>,
+    /// The bundled model, if it was found.
+    pub default_model: Option<PathBuf>,
+    /// Threads of one run of the model.
+    pub threads: Option<usize>,
+    /// Experts per token; the model's default if there is none.
+    pub top_k: Option<usize>,
+    /// The layer on screen, from 0.
+    pub layer: Option<usize>,
+}
+
+/// The window.
+pub struct App {
+    state: AppState,
+    service: AnalysisService,
+    commands: CommandSender,
+    inbox: Receiver<Command>,
+    thumbnails: ThumbnailTextures,
+    render_state: Option<RenderState>,
+    panels: PanelState,
+    /// What was asked of the worker last.
+    asked: Option<Wanted>,
+    /// What the GPU keeps buffers for.
+    kept: (Vec<ImageId>, Vec<OutcomeId>),
+    pasted: u32,
+    title: String,
+    photographer: Option<Photographer>,
+}
+
+/// What panels remember by themselves.
+#[derive(Default)]
+struct PanelState {
+    heatmap: HeatmapUi,
+    images: ImagesUi,
+}
+
+impl App {
+    /// Builds the window's content. Nothing here waits: models, images and pictures come through the worker.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads.
+    pub fn new(
+        cc: &eframe::CreationContext<'_>,
+        engine: Arc<Engine>,
+        start: &Start,
+        settings: Settings,
+        photographer: Option<Photographer>,
+    ) -> std::io::Result<Self> {
+        let ctx = &cc.egui_ctx;
+        design::install(ctx);
+        let (sender, inbox) = channel();
+        let wake = ctx.clone();
+        let service = AnalysisService::start(engine, start.threads, move || wake.request_repaint())?;
+        let mut state = AppState::new(settings, start.default_model.clone());
+        let render_state = cc.wgpu_render_state.clone().filter(|render_state| match gpu::install(render_state) {
+            Ok(()) => true,
+            Err(reason) => {
+                state.notify("Pictures cannot be drawn", reason);
+                false
+            }
+        });
+        open_first(&mut state, start);
+        Ok(Self {
+            state,
+            service,
+            commands: CommandSender::new(sender, ctx.clone()),
+            inbox,
+            thumbnails: ThumbnailTextures::start(ctx)?,
+            render_state,
+            panels: PanelState::default(),
+            asked: None,
+            kept: Default::default(),
+            pasted: 0,
+            title: String::new(),
+            photographer,
+        })
+    }
+
+    /// What the window knows and wants, for tests and for saving.
+    #[must_use]
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Does a command as if a panel had sent it.
+    pub fn send(&self, command: Command) {
+        self.commands.send(command);
+    }
+
+    fn take_input(&mut self, ctx: &egui::Context) {
+        let dropped: Vec<PathBuf> =
+            ctx.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect());
+        if !dropped.is_empty() {
+            self.commands.send(Command::OpenPaths(dropped));
+        }
+        let pasted = ctx.input(|input| {
+            input.raw.events.iter().find_map(|event| match event {
+                egui::Event::PasteImage(image) => Some(Arc::clone(image)),
+                _ => None,
+            })
+        });
+        if let Some(image) = pasted {
+            self.pasted += 1;
+            self.commands.send(Command::Paste(Arc::new(decoded(&image, self.pasted))));
+        }
+        for command in shortcuts::pressed(ctx) {
+            self.commands.send(command);
+        }
+    }
+
+    fn apply_commands(&mut self, ctx: &egui::Context) {
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::ShowImageDialog => dialogs::pick_images(&self.commands, self.state.settings.folder.as_ref()),
+                Command::ShowModelDialog => dialogs::pick_model(&self.commands, self.state.settings.folder.as_ref()),
+                Command::FitImage => self.panels.heatmap.camera.fit(),
+                Command::ZoomToPixels => self.panels.heatmap.wanted_zoom = Some(1.0),
+                Command::CopyText(text) => ctx.copy_text(text),
+                Command::CopyView => {
+                    let copy_to = ctx.clone();
+                    ctx.request_screenshot(move |image| copy_to.copy_image((*image).clone()));
+                }
+                Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+                command => self.state.apply(command),
+            }
+        }
+    }
+
+    /// Tells the worker what is wanted now, if that changed.
+    fn ask(&mut self) {
+        let wanted = self.state.wanted();
+        if self.asked.as_ref() != Some(&wanted) {
+            self.service.want(wanted.clone());
+            self.state.updating = true;
+            self.asked = Some(wanted);
+        }
+    }
+
+    fn free_gpu_memory(&mut self) {
+        let Some(render_state) = &self.render_state else { return };
+        let shown = self.state.shown().map(|shown| shown.image);
+        let decoded = self.state.decoded.as_ref().map(|(id, _)| *id);
+        let images: Vec<ImageId> = shown.into_iter().chain(decoded).collect();
+        let keep = (images, self.state.results.ids().collect());
+        if keep != self.kept {
+            gpu::retain(render_state, &keep.0, keep.1.iter().copied());
+            self.kept = keep;
+        }
+    }
+
+    fn apply_settings(&mut self, ctx: &egui::Context) {
+        let settings = &self.state.settings;
+        if ctx.options(|options| options.theme_preference) != settings.theme {
+            ctx.set_theme(settings.theme);
+        }
+        if ctx.zoom_factor() != settings.zoom {
+            ctx.set_zoom_factor(settings.zoom);
+        }
+        let title = match self.state.images.current() {
+            Some(image) => format!("{} – MoE Scope", image.title),
+            None => "MoE Scope".to_owned(),
+        };
+        if self.title != title {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+
+    fn photograph(&mut self, ctx: &egui::Context) {
+        let Some(photographer) = &mut self.photographer else { return };
+        let settled = !self.state.updating && (self.state.shown().is_some() || self.state.decoded.is_some());
+        let trouble = self.state.notices.first().map(|notice| format!("{}: {}", notice.title, notice.details));
+        photographer.step(ctx, settled, trouble.as_deref());
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        while let Some(event) = self.service.poll() {
+            self.state.hear(event);
+        }
+        self.thumbnails.update(ctx);
+        self.apply_commands(ctx);
+        self.ask();
+        self.free_gpu_memory();
+        self.apply_settings(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        let ctx = ui.ctx().clone();
+        self.take_input(&ctx);
+        let view = ViewCtx::new(&self.state, &self.commands, self.render_state.is_some(), self.panels.heatmap.hovered);
+        window_ui(ui, &view, &self.thumbnails, &mut self.panels);
+        help::help_ui(ui, &view);
+        drop_hint_ui(&ctx);
+        self.photograph(&ctx);
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        if self.photographer.is_none() {
+            self.state.settings.save(storage);
+        }
+    }
+
+    fn persist_egui_memory(&self) -> bool {
+        self.photographer.is_none()
+    }
+}
+
+fn open_first(state: &mut AppState, start: &Start) {
+    if start.images.is_empty() {
+        if let Some(sample) = crate::input::SAMPLES.first() {
+            state.apply(Command::OpenSample(sample.id));
+        }
+    } else {
+        state.apply(Command::OpenPaths(start.images.clone()));
+        if let Some(first) = state.images.entries().first().map(|entry| entry.id) {
+            state.apply(Command::SelectImage(first));
+        }
+    }
+    if start.model.is_some() {
+        state.model.wanted.clone_from(&start.model);
+    }
+    state.top_k = start.top_k;
+    state.view.layer = LayerIdx(start.layer.unwrap_or(0));
+    if state.model.wanted.is_none() {
+        state.notify(
+            "No model is open",
+            "The bundled model models/default/moescope-default.onnx was not found. Open a model with File → Open a model…",
+        );
+    }
+}
+
+fn panel_frame(ui: &Ui) -> Frame {
+    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 8))
+}
+
+/// The whole window: bars above and below, images and layers on the left, numbers on the right, the picture between.
+fn window_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut PanelState) {
+    let frame = panel_frame(ui);
+    let bar = frame.inner_margin(Margin::symmetric(10, 4));
+    Panel::top("top bar").frame(bar).show(ui, |ui| top_bar::top_bar_ui(ui, ctx));
+    Panel::bottom("status").exact_size(24.0).frame(bar.inner_margin(Margin::symmetric(10, 2))).show(ui, |ui| {
+        status::status_ui(ui, ctx);
+    });
+    if ui.available_width() >= MIN_WIDTH_FOR_PANELS {
+        Panel::left("left").default_size(LEFT_WIDTH).size_range(180.0..=360.0).frame(frame).show(ui, |ui| {
+            left_ui(ui, ctx, thumbnails, &mut local.images);
+        });
+        Panel::right("right").default_size(RIGHT_WIDTH).size_range(280.0..=520.0).frame(frame).show(ui, |ui| {
+            right_ui(ui, ctx);
+        });
+    }
+    CentralPanel::default().frame(frame).show(ui, |ui| center_ui(ui, ctx, &mut local.heatmap));
+}
+
+fn left_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut ImagesUi) {
+    let inner = Frame::new().inner_margin(Margin { top: 8, ..Margin::ZERO });
+    let num_layers = ctx.state.shown().map_or(1, |shown| shown.analysis.trace.layers.len());
+    Panel::bottom("layers").exact_size(layers::wanted_height(num_layers)).frame(inner).show(ui, |ui| {
+        layers::layers_ui(ui, ctx);
+    });
+    Panel::bottom("samples").frame(inner).show(ui, |ui| samples_ui(ui, ctx, thumbnails));
+    CentralPanel::no_frame().show(ui, |ui| images_ui(ui, ctx, thumbnails, local));
+}
+
+fn right_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    egui::ScrollArea::vertical().id_salt("right").auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = 3.0;
+        predictions::predictions_ui(ui, ctx);
+        ui.separator();
+        routing::routing_ui(ui, ctx);
+        ui.separator();
+        load::load_ui(ui, ctx);
+        ui.separator();
+        inspector::inspector_ui(ui, ctx);
+    });
+}
+
+fn center_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
+    notices::notices_ui(ui, ctx);
+    toolbar::toolbar_ui(ui, ctx);
+    let below = Frame::new().inner_margin(Margin { top: 6, ..Margin::ZERO });
+    let has_routing = ctx.state.shown_layer().is_some();
+    if has_routing {
+        Panel::bottom("legend").frame(below).show_separator_line(false).show(ui, |ui| legend::legend_ui(ui, ctx));
+        if ctx.state.results.multiples().len() > 1 {
+            Panel::bottom("multiples").frame(below).show_separator_line(false).show(ui, |ui| {
+                multiples::multiples_ui(ui, ctx);
+            });
+        }
+    }
+    CentralPanel::no_frame().show(ui, |ui| heatmap_ui(ui, ctx, local));
+}
+
+/// While files hover over the window: what dropping them would do.
+fn drop_hint_ui(ctx: &egui::Context) {
+    let hovered: Vec<String> = ctx.input(|input| {
+        let paths = input.raw.hovered_files.iter().filter_map(|file| file.path.as_deref());
+        paths.map(file_name).collect()
+    });
+    if hovered.is_empty() && ctx.input(|input| input.raw.hovered_files.is_empty()) {
+        return;
+    }
+    let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop hint"));
+    let painter = ctx.layer_painter(layer);
+    let rect = ctx.content_rect();
+    painter.rect_filled(rect, 0, egui::Color32::from_black_alpha(170));
+    let text = format!("Drop to open {}", hovered.join(", "));
+    let font = egui::TextStyle::Heading.resolve(&ctx.global_style());
+    painter.text(rect.center(), egui::Align2::CENTER_CENTER, text, font, egui::Color32::WHITE);
+}
+
+fn decoded(image: &egui::ColorImage, number: u32) -> DecodedImage {
+    let [width, height] = image.size.map(|side| side as u32);
+    let rgba = image.pixels.iter().flat_map(egui::Color32::to_srgba_unmultiplied).collect();
+    DecodedImage { source: ImageSource::Clipboard(number), width, height, rgba }
+}

@@ -1,0 +1,99 @@
+//! Everything that a person can ask of the window, as plain data. Panels send commands; only the state applies them.
+
+use super::state::OverlayKind;
+use crate::analysis::ImageId;
+use crate::input::DecodedImage;
+use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// One wish of the person in front of the window.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Show the dialog that opens images.
+    ShowImageDialog,
+    /// Show the dialog that opens a model.
+    ShowModelDialog,
+    /// Open files: `.onnx` as the model, everything else as images.
+    OpenPaths(Vec<PathBuf>),
+    /// Open a bundled sample by its identifier.
+    OpenSample(&'static str),
+    /// Open the bundled model again.
+    OpenDefaultModel,
+    /// Open pixels from the clipboard.
+    Paste(Arc<DecodedImage>),
+    /// Show an opened image.
+    SelectImage(ImageId),
+    /// Show the image so many places further in the list.
+    StepImage(isize),
+    /// Take an image off the list.
+    CloseImage(ImageId),
+    /// Show a layer.
+    SelectLayer(LayerIdx),
+    /// Show the layer so many places further.
+    StepLayer(isize),
+    /// Choose what the heatmap shows.
+    SetOverlay(OverlayKind),
+    /// Choose the rank or the expert that the heatmap shows, counted from 0.
+    SetOverlayIndex(usize),
+    /// Opacity of the heatmap, 0 to 1.
+    SetOpacity(f32),
+    /// Show or hide the heatmap.
+    ToggleOverlay,
+    /// Show or hide the patch grid.
+    ToggleGrid,
+    /// Show or hide what the model saw.
+    ToggleCrop,
+    /// Fit the whole image into its pane.
+    FitImage,
+    /// One pixel of the image is one pixel of the screen.
+    ZoomToPixels,
+    /// Run the model with another top-k.
+    SetTopK(usize),
+    /// Run the model with a top-k that is so much larger.
+    StepTopK(isize),
+    /// Only this expert's patches stay lit; the same expert again lights all.
+    LightExpert(ExpertIdx),
+    /// Keep a patch in the inspector.
+    Pin(PatchIdx),
+    /// Nothing is pinned or lit any more.
+    ClearSelection,
+    /// Light, dark, or as the system says.
+    SetTheme(egui::ThemePreference),
+    /// Scale of the whole window, 1 is 100 %.
+    SetZoom(f32),
+    /// Show or hide the sheet of shortcuts.
+    ToggleHelp,
+    /// Take a message off the screen.
+    DismissNotice(usize),
+    /// Copy a text to the clipboard.
+    CopyText(String),
+    /// Copy what the window shows to the clipboard, as a picture.
+    CopyView,
+    /// End the program.
+    Quit,
+}
+
+/// Where panels put their commands; they are applied before the next frame.
+#[derive(Clone)]
+pub struct CommandSender {
+    sender: Sender<Command>,
+    ctx: egui::Context,
+}
+
+impl CommandSender {
+    /// Commands go to `sender`, and `ctx` draws the next frame.
+    #[must_use]
+    pub fn new(sender: Sender<Command>, ctx: egui::Context) -> Self {
+        Self { sender, ctx }
+    }
+
+    /// Sends a command. May be called from any thread.
+    pub fn send(&self, command: Command) {
+        // The receiver lives as long as the window; after that nobody can see the effect.
+        if self.sender.send(command).is_ok() {
+            self.ctx.request_repaint();
+        }
+    }
+}

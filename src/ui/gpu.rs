@@ -1,0 +1,261 @@
+//! The glue between egui and our renderer: paint callbacks that carry this frame's numbers, and nothing else.
+
+use super::ctx::ViewCtx;
+use super::state::{AppState, OverlayKind};
+use crate::analysis::{Analysis, ImageId, Outcome, OutcomeId};
+use crate::input::DecodedImage;
+use crate::render::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Renderer};
+use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, TokenMeasures};
+use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor, wgpu};
+use egui::{PaintCallbackInfo, Rect, Ui, vec2};
+use std::sync::Arc;
+
+pub use crate::render::PaneId;
+
+/// How the window asks for its device: with the adapter's own limits, which our shaders need on some backends.
+#[must_use]
+pub fn configuration() -> egui_wgpu::WgpuConfiguration {
+    let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
+    setup.device_descriptor = Arc::new(crate::render::device_descriptor);
+    egui_wgpu::WgpuConfiguration { wgpu_setup: setup.into(), ..Default::default() }
+}
+
+/// Puts our renderer into egui's resources.
+///
+/// # Errors
+/// What the adapter lacks, in words.
+pub fn install(state: &RenderState) -> Result<(), String> {
+    let renderer =
+        Renderer::new(&state.device, &state.queue, state.target_format).map_err(|error| error.to_string())?;
+    state.renderer.write().callback_resources.insert(renderer);
+    Ok(())
+}
+
+/// Frees the buffers of everything that the screen no longer draws.
+pub fn retain(state: &RenderState, images: &[ImageId], outcomes: impl Iterator<Item = OutcomeId>) {
+    let keys: Vec<ContentKey> = images.iter().map(|id| image_key(*id)).chain(outcomes.map(outcome_key)).collect();
+    if let Some(renderer) = state.renderer.write().callback_resources.get_mut::<Renderer>() {
+        renderer.retain(&keys);
+    }
+}
+
+fn image_key(id: ImageId) -> ContentKey {
+    ContentKey(id.0 << 1)
+}
+
+fn outcome_key(id: OutcomeId) -> ContentKey {
+    ContentKey(id.0 << 1 | 1)
+}
+
+/// The overlay that the settings ask for.
+#[must_use]
+pub fn overlay(state: &AppState) -> Overlay {
+    if state.view.hide_overlay {
+        return Overlay::None;
+    }
+    match state.settings.overlay {
+        OverlayKind::ChosenExpert => Overlay::ChosenExpert { rank: state.view.rank },
+        OverlayKind::GateProbability => Overlay::GateProb { expert: state.view.gate_expert as u32 },
+        OverlayKind::GateEntropy => Overlay::Entropy,
+        OverlayKind::GateMargin => Overlay::Margin,
+    }
+}
+
+/// What one picture shows.
+pub struct Picture<'a> {
+    /// Its name in this frame.
+    pub pane: PaneId,
+    /// The image's own name.
+    pub image: ImageId,
+    /// Its pixels.
+    pub pixels: &'a Arc<DecodedImage>,
+    /// The routing to draw over it.
+    pub outcome: Option<&'a Outcome>,
+    /// What of the routing.
+    pub overlay: Overlay,
+    /// Where the whole image lies on the screen, in points.
+    pub image_rect: Rect,
+    /// The patch to outline.
+    pub hovered: Option<PatchIdx>,
+}
+
+/// Draws a picture into a rectangle of the screen.
+pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect) {
+    let size = vec2(picture.pixels.width as f32, picture.pixels.height as f32);
+    if !ctx.can_draw || pane.width() < 1.0 || pane.height() < 1.0 {
+        return;
+    }
+    let whole = PixelRect { x: 0.0, y: 0.0, width: size.x, height: size.y };
+    let without = PatchGrid { rows: 1, cols: 1, seen: whole };
+    let small = picture.pane != HEATMAP_PANE;
+    let pixels_per_point = ui.ctx().pixels_per_point();
+    let frame = HeatmapFrame {
+        image: image_key(picture.image),
+        routing: picture.outcome.map(|outcome| outcome_key(outcome.id)),
+        layer: ctx.state.view.layer.0,
+        grid: picture.outcome.map_or(without, |outcome| outcome.analysis.grid),
+        image_size: size.into(),
+        view_px: physical(pane, pixels_per_point),
+        image_px: physical(picture.image_rect, pixels_per_point),
+        hovered: picture.hovered.map(|patch| patch.0 as u32),
+        pinned: ctx.state.view.pinned.filter(|_| !small).map(|patch| patch.0 as u32),
+        style: style(ui, ctx, picture, small),
+    };
+    let paint = HeatmapPaint {
+        pane: picture.pane,
+        frame,
+        pixels: Arc::clone(picture.pixels),
+        analysis: picture.outcome.map(|outcome| Arc::clone(&outcome.analysis)),
+    };
+    ui.painter().add(egui_wgpu::Callback::new_paint_callback(pane, paint));
+}
+
+fn style(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, small: bool) -> HeatmapStyle {
+    let settings = &ctx.state.settings;
+    let has_routing = picture.outcome.is_some();
+    HeatmapStyle {
+        overlay: if has_routing { picture.overlay } else { Overlay::None },
+        opacity: settings.opacity,
+        weight_opacity: true,
+        grid_lines: settings.grid && !small && has_routing,
+        dim_outside: settings.crop && has_routing,
+        lit_expert: ctx.state.view.lit_expert.map(|expert| expert.0),
+        background: ui.visuals().extreme_bg_color.to_normalized_gamma_f32(),
+        dark: ui.visuals().dark_mode,
+        pixels_per_point: ui.ctx().pixels_per_point(),
+        ..HeatmapStyle::default()
+    }
+}
+
+/// The pane of the big picture.
+pub const HEATMAP_PANE: PaneId = PaneId(0);
+
+/// Draws a result small, fitted into a rectangle: only what the model saw, if the crop is shown.
+pub fn thumbnail_ui(ui: &Ui, ctx: &ViewCtx<'_>, pane: PaneId, outcome: &Outcome, overlay: Overlay, rect: Rect) {
+    let analysis = &outcome.analysis;
+    let seen = analysis.grid.seen;
+    let scale = (rect.size() / vec2(seen.width, seen.height).max(vec2(1.0, 1.0))).min_elem();
+    let middle = vec2(seen.x + seen.width / 2.0, seen.y + seen.height / 2.0);
+    let size = vec2(analysis.image.width as f32, analysis.image.height as f32);
+    let image_rect = Rect::from_min_size(rect.center() - middle * scale, size * scale);
+    let picture = Picture {
+        pane,
+        image: outcome.image,
+        pixels: &analysis.image,
+        outcome: Some(outcome),
+        overlay,
+        image_rect,
+        hovered: None,
+    };
+    picture_ui(ui, ctx, &picture, rect);
+}
+
+/// Draws the load of one layer as bars into a rectangle of the screen; `y_max` patches reach its upper edge.
+pub fn bars_ui(
+    ui: &Ui,
+    ctx: &ViewCtx<'_>,
+    pane: PaneId,
+    outcome: &Outcome,
+    layer: LayerIdx,
+    (rect, y_max): (Rect, f32),
+) {
+    if !ctx.can_draw || rect.width() < 1.0 || rect.height() < 1.0 {
+        return;
+    }
+    let lit = ctx.state.view.lit_expert.filter(|_| layer == ctx.state.view.layer);
+    let pixels_per_point = ui.ctx().pixels_per_point();
+    let experts = outcome.analysis.trace.layers.get(layer.0).map_or(0, LayerRouting::num_experts);
+    let frame = BarsFrame {
+        routing: outcome_key(outcome.id),
+        layer: layer.0,
+        view_px: physical(rect, pixels_per_point),
+        plot_px: physical(rect, pixels_per_point),
+        x_range: [-0.5, experts as f32 - 0.5],
+        y_range: [0.0, y_max.max(1.0)],
+        bar_width: 0.8,
+        lit_expert: lit.map(|expert| expert.0),
+        hovered: None,
+        pixels_per_point,
+    };
+    let paint = BarsPaint { pane, frame, analysis: Arc::clone(&outcome.analysis) };
+    ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, paint));
+}
+
+/// x, y, width and height in physical pixels.
+fn physical(rect: Rect, pixels_per_point: f32) -> [f32; 4] {
+    [rect.left(), rect.top(), rect.width(), rect.height()].map(|points| points * pixels_per_point)
+}
+
+/// Uploads the routing of a result, the first time that it is drawn. A layer beyond the GPU's limits is left out of the
+/// picture; the numbers around it are complete.
+fn upload(renderer: &mut Renderer, key: ContentKey, analysis: &Analysis) {
+    if !renderer.has(key) {
+        let measures: Vec<TokenMeasures> = analysis.layers.iter().map(|stats| stats.tokens.clone()).collect();
+        drop(renderer.set_routing(key, &analysis.trace, &measures));
+    }
+}
+
+/// One picture in one frame.
+struct HeatmapPaint {
+    pane: PaneId,
+    frame: HeatmapFrame,
+    pixels: Arc<DecodedImage>,
+    analysis: Option<Arc<Analysis>>,
+}
+
+impl CallbackTrait for HeatmapPaint {
+    fn prepare(
+        &self,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
+        _screen: &ScreenDescriptor,
+        _encoder: &mut wgpu::CommandEncoder,
+        resources: &mut CallbackResources,
+    ) -> Vec<wgpu::CommandBuffer> {
+        if let Some(renderer) = resources.get_mut::<Renderer>() {
+            let DecodedImage { width, height, rgba, .. } = &*self.pixels;
+            renderer.set_image(self.frame.image, [*width, *height], rgba);
+            if let (Some(key), Some(analysis)) = (self.frame.routing, &self.analysis) {
+                upload(renderer, key, analysis);
+            }
+            renderer.prepare_heatmap(self.pane, &self.frame);
+        }
+        Vec::new()
+    }
+
+    fn paint(&self, _info: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
+        if let Some(renderer) = resources.get::<Renderer>() {
+            renderer.paint_heatmap(pass, self.pane);
+        }
+    }
+}
+
+/// The bars of one layer in one frame.
+struct BarsPaint {
+    pane: PaneId,
+    frame: BarsFrame,
+    analysis: Arc<Analysis>,
+}
+
+impl CallbackTrait for BarsPaint {
+    fn prepare(
+        &self,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
+        _screen: &ScreenDescriptor,
+        _encoder: &mut wgpu::CommandEncoder,
+        resources: &mut CallbackResources,
+    ) -> Vec<wgpu::CommandBuffer> {
+        if let Some(renderer) = resources.get_mut::<Renderer>() {
+            upload(renderer, self.frame.routing, &self.analysis);
+            renderer.prepare_bars(self.pane, &self.frame);
+        }
+        Vec::new()
+    }
+
+    fn paint(&self, _info: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
+        if let Some(renderer) = resources.get::<Renderer>() {
+            renderer.paint_bars(pass, self.pane);
+        }
+    }
+}

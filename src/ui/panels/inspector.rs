@@ -1,0 +1,110 @@
+//! Every number of one patch: its experts, their combine weights, and the full gate vector.
+
+use crate::routing::{ExpertIdx, LayerRouting, PatchIdx};
+use crate::ui::command::Command;
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design::{self, RADIUS, SWATCH, space};
+use crate::ui::widgets;
+use egui::{CornerRadius, Rect, Sense, Ui, vec2};
+
+/// With more experts than this only the most probable ones get a row.
+const MAX_ROWS: usize = 8;
+
+/// Heading, and one row per expert of the hovered or pinned patch, the most probable first.
+pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let (Some(layer), Some(shown)) = (ctx.state.shown_layer(), ctx.state.shown()) else { return };
+    let Some(patch) = ctx.inspected() else {
+        ui.label(design::heading("Patch"));
+        ui.weak("Point at a patch to see its gate; click to pin it");
+        return;
+    };
+    let (row, col) = shown.analysis.grid.row_col(patch);
+    ui.horizontal(|ui| {
+        ui.label(design::heading(&format!("Patch ({row}, {col})")))
+            .on_hover_text(format!("Row {row}, column {col}, both from 0: token {} of this image", patch.0));
+        if ctx.state.view.pinned == Some(patch) {
+            if ui.small_button("Unpin").on_hover_text("Key: Esc").clicked() {
+                ctx.send(Command::Pin(patch));
+            }
+        } else {
+            ui.weak("click to pin");
+        }
+    });
+    header_ui(ui);
+    for expert in experts_by_probability(layer, patch).into_iter().take(MAX_ROWS) {
+        expert_row_ui(ui, layer, patch, expert);
+    }
+    if layer.num_experts() > MAX_ROWS {
+        ui.weak(format!("and {} less probable experts", layer.num_experts() - MAX_ROWS));
+    }
+}
+
+fn experts_by_probability(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
+    let order = crate::routing::top_indices(layer.gate_probs_of(patch), layer.num_experts());
+    order.into_iter().map(|expert| ExpertIdx(expert as u32)).collect()
+}
+
+/// Widths of the columns: expert, gate bar, gate probability, combine weight.
+fn columns(width: f32) -> [f32; 4] {
+    let fixed = [SWATCH + 26.0, 48.0, 76.0];
+    [fixed[0], (width - fixed.iter().sum::<f32>()).max(20.0), fixed[1], fixed[2]]
+}
+
+fn header_ui(ui: &mut Ui) {
+    let [expert, bar, ..] = columns(ui.available_width());
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 15.0), Sense::hover());
+    let font = egui::TextStyle::Small.resolve(ui.style());
+    let color = ui.visuals().weak_text_color();
+    let text = |x: f32, align, text: &str| {
+        ui.painter().text(egui::pos2(rect.left() + x, rect.center().y), align, text, font.clone(), color);
+    };
+    text(0.0, egui::Align2::LEFT_CENTER, "Expert");
+    text(expert, egui::Align2::LEFT_CENTER, "Gate probability");
+    text(expert + bar + 44.0 + 80.0, egui::Align2::RIGHT_CENTER, "Combine weight");
+}
+
+fn expert_row_ui(ui: &mut Ui, layer: &LayerRouting, patch: PatchIdx, expert: ExpertIdx) {
+    let rank = layer.experts_of(patch).iter().position(|chosen| *chosen == expert);
+    let weight = rank.map(|rank| layer.weights_of(patch)[rank]);
+    let probability = layer.gate_probs_of(patch)[expert.0 as usize];
+    let width = ui.available_width();
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 17.0), Sense::hover());
+    let chosen = match (rank, weight) {
+        (Some(rank), Some(weight)) => format!("chosen at rank {}, combine weight {weight:.4}", rank + 1),
+        _ => "not chosen".to_owned(),
+    };
+    let sentence = format!("Expert {}: gate probability {probability:.4}, {chosen}", expert.0);
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &sentence));
+    if ui.is_rect_visible(rect) {
+        paint_row(ui, rect, expert, probability, rank.zip(weight));
+    }
+    response.on_hover_text(sentence);
+}
+
+fn paint_row(ui: &Ui, rect: Rect, expert: ExpertIdx, probability: f32, chosen: Option<(usize, f32)>) {
+    let [expert_width, bar_width, number_width, weight_width] = columns(rect.width());
+    let painter = ui.painter();
+    let fade = if chosen.is_some() { 1.0 } else { 0.45 };
+    let swatch = Rect::from_min_size(egui::pos2(rect.left(), rect.center().y - SWATCH / 2.0), vec2(SWATCH, SWATCH));
+    painter.rect_filled(swatch, CornerRadius::same(3), widgets::color_of(expert).gamma_multiply(fade));
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let color = if chosen.is_some() { ui.visuals().text_color() } else { ui.visuals().weak_text_color() };
+    let left = egui::Align2::LEFT_CENTER;
+    painter.text(swatch.right_center() + vec2(space::XS, 0.0), left, expert.0, font.clone(), color);
+    let track = Rect::from_min_size(
+        egui::pos2(rect.left() + expert_width, rect.top() + 4.0),
+        vec2(bar_width - space::XS, rect.height() - 8.0),
+    );
+    painter.rect_filled(track, CornerRadius::same(2), ui.visuals().widgets.inactive.bg_fill);
+    let share = if probability.is_finite() { probability.clamp(0.0, 1.0) } else { 0.0 };
+    let bar = track.with_max_x(track.left() + track.width() * share);
+    painter.rect_filled(bar, CornerRadius::same(RADIUS / 3), widgets::color_of(expert).gamma_multiply(fade));
+    let number_right = rect.left() + expert_width + bar_width + number_width - space::S;
+    let right = egui::Align2::RIGHT_CENTER;
+    painter.text(egui::pos2(number_right, rect.center().y), right, format!("{probability:.3}"), font.clone(), color);
+    if let Some((rank, weight)) = chosen {
+        let text = format!("#{}  {weight:.3}", rank + 1);
+        let at = egui::pos2(number_right + weight_width, rect.center().y);
+        painter.text(at, right, text, font, ui.visuals().strong_text_color());
+    }
+}

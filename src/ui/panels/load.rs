@@ -1,0 +1,127 @@
+//! How evenly the experts of one layer are loaded: a chart and its numbers.
+
+use crate::analysis::Outcome;
+use crate::routing::{ExpertIdx, LayerBalance};
+use crate::ui::command::Command;
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design;
+use crate::ui::gpu::{self, PaneId};
+use crate::ui::widgets::number_row;
+use egui::{Color32, Rangef, Rect, Ui};
+use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
+
+const PANE: PaneId = PaneId(1);
+/// Height of the chart, in points, and what the panels below it need.
+const CHART_HEIGHTS: std::ops::RangeInclusive<f32> = 128.0..=260.0;
+const HEIGHT_BELOW: f32 = 290.0;
+
+/// Heading, the bars of the layer on screen with the uniform line, and the measures.
+pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let (Some(layer), Some(shown)) = (ctx.state.shown_layer(), ctx.state.shown()) else { return };
+    let Some(stats) = shown.analysis.layers.get(ctx.state.view.layer.0) else { return };
+    ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1)))
+        .on_hover_text(format!("{}: how many patches each expert handles", layer.name()));
+    chart_ui(ui, ctx, shown, &stats.balance);
+    numbers_ui(ui, &stats.balance, layer.num_experts());
+}
+
+fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBalance) {
+    let experts = balance.load.len();
+    let total: u64 = balance.load.iter().sum();
+    let uniform = total as f64 / experts.max(1) as f64;
+    let top = balance.load.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.1;
+    let height = (ui.available_height() - HEIGHT_BELOW).clamp(*CHART_HEIGHTS.start(), *CHART_HEIGHTS.end());
+    let line_color = ui.visuals().weak_text_color();
+    let layer = ctx.state.view.layer;
+    // Redrawn bars need a fresh hover target, but egui_plot keeps its state by this name.
+    let plot = Plot::new("load chart")
+        .height(height)
+        .allow_drag(false)
+        .allow_zoom(false)
+        .allow_scroll(false)
+        .allow_boxed_zoom(false)
+        .allow_double_click_reset(false)
+        .show_crosshair(false)
+        .show_grid([false, true])
+        .x_grid_spacer(move |_| expert_marks(experts))
+        .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(6.0, 10.0))])
+        .y_axis_min_width(28.0)
+        .set_margin_fraction(egui::Vec2::ZERO);
+    let response = plot.show(ui, |plot| {
+        plot.set_plot_bounds(PlotBounds::from_min_max([-0.5, 0.0], [experts as f64 - 0.5, top]));
+        plot.bar_chart(hover_bars(balance, total, layer.0));
+        let line = HLine::new("uniform", uniform).color(line_color).style(LineStyle::dashed_loose()).width(1.0);
+        plot.hline(line.allow_hover(false));
+    });
+    let transform = response.transform;
+    let corner = |x: f64, y: f64| transform.position_from_point(&PlotPoint::new(x, y));
+    let bars = Rect::from_two_pos(corner(-0.5, 0.0), corner(experts as f64 - 0.5, top));
+    gpu::bars_ui(ui, ctx, PANE, shown, layer, (bars, top as f32));
+    let label = ui.painter().layout_no_wrap("uniform".into(), egui::TextStyle::Small.resolve(ui.style()), line_color);
+    let at = corner(experts as f64 - 0.5, uniform) - egui::vec2(label.size().x + 3.0, label.size().y);
+    ui.painter().rect_filled(
+        Rect::from_min_size(at, label.size()).expand2(egui::vec2(2.0, 0.0)),
+        3,
+        ui.visuals().extreme_bg_color.gamma_multiply(0.8),
+    );
+    ui.painter().galley(at, label, Color32::PLACEHOLDER);
+    let clicked = response.response.clicked().then(|| response.response.interact_pointer_pos()).flatten();
+    if let Some(position) = clicked {
+        let expert = transform.value_from_position(position).x.round();
+        if (0.0..experts as f64).contains(&expert) {
+            ctx.send(Command::LightExpert(ExpertIdx(expert as u32)));
+        }
+    }
+}
+
+/// Next to invisible; egui_plot would replace a fully transparent colour by one of its own.
+const UNSEEN: Color32 = Color32::from_rgba_premultiplied(0, 0, 0, 1);
+
+/// Bars that cannot be seen: the visible ones are drawn by our shader, these give egui_plot something to hover.
+fn hover_bars(balance: &LayerBalance, total: u64, layer: usize) -> BarChart {
+    let bars =
+        balance.load.iter().enumerate().map(|(expert, &load)| {
+            Bar::new(expert as f64, load as f64).width(0.8).fill(UNSEEN).stroke(egui::Stroke::NONE)
+        });
+    let shares = balance.load.clone();
+    BarChart::new(format!("load of layer {layer}"), bars.collect()).color(UNSEEN).element_formatter(Box::new(
+        move |bar, _| {
+            let load = shares.get(bar.argument as usize).copied().unwrap_or(0);
+            let share = load as f64 / total.max(1) as f64 * 100.0;
+            format!(
+                "Expert {}\n{load} of {total} assignments ({share:.1} %)\nClick: only its patches stay lit",
+                bar.argument
+            )
+        },
+    ))
+}
+
+/// A number under every bar, or under some of them when there are many.
+fn expert_marks(experts: usize) -> Vec<egui_plot::GridMark> {
+    let step = experts.div_ceil(16).max(1);
+    (0..experts)
+        .step_by(step)
+        .map(|expert| egui_plot::GridMark { value: expert as f64, step_size: step as f64 })
+        .collect()
+}
+
+fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
+    let (load, importance) = (&balance.load_stats, &balance.importance_stats);
+    egui::Grid::new("load numbers").num_columns(4).spacing([8.0, 2.0]).show(ui, |ui| {
+        number_row(ui, "CV of load", format!("{:.3}", load.cv), "Standard deviation ÷ mean of the load: 0 is perfectly even");
+        number_row(ui, "CV of importance", format!("{:.3}", importance.cv), "The same for importance, the sum of the gate probabilities of each expert over all patches");
+        ui.end_row();
+        number_row(ui, "Max ÷ mean", format!("{:.2}", load.max_over_mean), "Load of the busiest expert over the mean: 1 is perfectly even; it sets the pace when experts run on different devices");
+        number_row(ui, "Dead experts", load.dead.to_string(), "Experts that handle no patch of this image");
+        ui.end_row();
+        number_row(ui, "Entropy", format!("{:.3} nats", load.entropy_nats), &format!("Entropy of the shares of the load; at most ln {num_experts} = {:.3}", (num_experts as f64).ln()));
+        number_row(ui, "Effective experts", format!("{:.2} of {num_experts}", load.effective_experts), "e to the entropy: as many experts, evenly loaded, would have this entropy");
+        ui.end_row();
+    });
+    if balance.non_finite > 0 {
+        ui.colored_label(
+            ui.visuals().warn_fg_color,
+            format!("{} values of this layer's routing are not finite numbers", balance.non_finite),
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! The parts of the window. Each reads the frozen state through a [`ViewCtx`](super::ctx::ViewCtx) and sends commands.
+
+pub(super) mod heatmap;
+pub(super) mod help;
+pub(super) mod images;
+pub(super) mod inspector;
+pub(super) mod layers;
+pub(super) mod legend;
+pub(super) mod load;
+pub(super) mod multiples;
+pub(super) mod notices;
+pub(super) mod predictions;
+pub(super) mod routing;
+pub(super) mod status;
+pub(super) mod toolbar;
+pub(super) mod top_bar;

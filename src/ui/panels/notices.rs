@@ -1,0 +1,32 @@
+//! Messages: what went wrong, why, and what to do next. They stay until they are dismissed and cover nothing.
+
+use crate::ui::command::Command;
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design::{self, RADIUS, space};
+
+/// A card for each message.
+pub fn notices_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
+    for (at, notice) in ctx.state.notices.iter().enumerate() {
+        let error = ui.visuals().error_fg_color;
+        let frame = egui::Frame::new()
+            .fill(ui.visuals().faint_bg_color)
+            .stroke(egui::Stroke::new(1.0, error))
+            .corner_radius(RADIUS)
+            .inner_margin(space::S);
+        frame.show(ui, |ui| {
+            ui.horizontal(|ui| {
+                ui.label(design::strong(&notice.title).color(error));
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    if ui.small_button("Dismiss").clicked() {
+                        ctx.send(Command::DismissNotice(at));
+                    }
+                    if ui.small_button("Copy").on_hover_text("Copy this message").clicked() {
+                        ctx.send(Command::CopyText(format!("{}\n{}", notice.title, notice.details)));
+                    }
+                });
+            });
+            ui.add(egui::Label::new(&notice.details).wrap());
+        });
+        ui.add_space(space::XS);
+    }
+}

@@ -1,0 +1,31 @@
+//! What the model takes the image for.
+
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design::{self, space};
+use crate::ui::widgets;
+
+/// Heading, and the five most probable classes with bars.
+pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
+    ui.horizontal(|ui| {
+        ui.label(design::heading("Predictions"))
+            .on_hover_text("The most probable classes: softmax over all of the model's logits");
+        if ctx.state.updating {
+            ui.weak("updating…");
+        }
+    });
+    let Some(shown) = ctx.state.shown() else {
+        ui.weak("Open an image to classify it");
+        return;
+    };
+    if let Some(assumption) = shown.model.assumption() {
+        let warn = ui.visuals().warn_fg_color;
+        ui.colored_label(warn, "Preprocessing assumed: this model has no card").on_hover_text(assumption);
+    }
+    for prediction in &shown.analysis.predictions {
+        let percent = format!("{:.1} %", prediction.probability * 100.0);
+        let name = format!("{}: {percent}", prediction.label);
+        widgets::bar_row(ui, &prediction.label, &percent, prediction.probability, ui.visuals().hyperlink_color)
+            .on_hover_text(format!("{}\nClass {} of {}", name, prediction.index, shown.analysis.logits.len()));
+    }
+    ui.add_space(space::XS);
+}

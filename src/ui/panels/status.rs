@@ -1,0 +1,33 @@
+//! The bottom line: what is on screen, in one sentence.
+
+use crate::ui::ctx::ViewCtx;
+
+/// Name and size of the image, the layer, and the patch under the pointer.
+pub fn status_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
+    ui.horizontal_centered(|ui| {
+        ui.add(egui::Label::new(egui::RichText::new(sentence(ctx)).small()).truncate());
+    });
+}
+
+fn sentence(ctx: &ViewCtx<'_>) -> String {
+    let Some(shown) = ctx.state.shown() else {
+        return if ctx.state.model.opening { "Loading the model…".into() } else { "Nothing to show yet".into() };
+    };
+    let title = ctx.state.images.get(shown.image).map_or("closed image", |entry| &entry.title);
+    let image = &shown.analysis.image;
+    let mut parts = vec![title.to_owned(), format!("{} × {} pixels", image.width, image.height)];
+    if let Some(layer) = ctx.state.shown_layer() {
+        parts.push(format!("{} patches", layer.num_tokens()));
+        parts.push(format!("layer {}", ctx.state.view.layer.0 + 1));
+        if let Some(patch) = ctx.inspected() {
+            let pairs = layer.experts_of(patch).iter().zip(layer.weights_of(patch)).take(4);
+            let experts: Vec<String> =
+                pairs.map(|(expert, weight)| format!("expert {} ({weight:.2})", expert.0)).collect();
+            parts.push(format!("patch {}: {}", patch.0, experts.join(", ")));
+        }
+    }
+    if ctx.state.updating {
+        parts.push("updating…".to_owned());
+    }
+    parts.join("  ·  ")
+}

@@ -1,0 +1,82 @@
+//! The row above the picture: what the heatmap shows and how strongly.
+
+use crate::ui::command::Command;
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design::space;
+use crate::ui::state::OverlayKind;
+use egui::{ComboBox, Slider, Ui};
+
+/// Overlay, rank or expert, opacity, grid, crop, zoom.
+pub fn toolbar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    ui.horizontal_wrapped(|ui| {
+        overlay_box(ui, ctx);
+        index_box(ui, ctx);
+        let mut opacity = ctx.state.settings.opacity * 100.0;
+        ui.spacing_mut().slider_width = 84.0;
+        let slider = Slider::new(&mut opacity, 0.0..=100.0).suffix(" %").fixed_decimals(0);
+        let label = ui.label("Opacity");
+        let response = ui.add(slider).labelled_by(label.id).on_hover_text("How strongly the heatmap covers the photo");
+        if response.changed() {
+            ctx.send(Command::SetOpacity(opacity / 100.0));
+        }
+        ui.add_space(space::XS);
+        let toggles = [
+            ("Grid", "Patch grid (key: G)", ctx.state.settings.grid, Command::ToggleGrid),
+            ("Crop", "Dim what the model did not see (key: C)", ctx.state.settings.crop, Command::ToggleCrop),
+        ];
+        for (text, help, mut on, command) in toggles {
+            if ui.checkbox(&mut on, text).on_hover_text(help).clicked() {
+                ctx.send(command);
+            }
+        }
+        if ui.button("Fit").on_hover_text("Show the whole image (key: F)").clicked() {
+            ctx.send(Command::FitImage);
+        }
+        if ui.button("1:1").on_hover_text("One image pixel per screen pixel (key: 0)").clicked() {
+            ctx.send(Command::ZoomToPixels);
+        }
+    });
+}
+
+fn overlay_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let current = ctx.state.settings.overlay;
+    let text = if ctx.state.view.hide_overlay { "Photo only" } else { current.label() };
+    let response = ComboBox::from_id_salt("overlay").selected_text(text).width(132.0).show_ui(ui, |ui| {
+        for overlay in OverlayKind::ALL {
+            let picked = overlay == current && !ctx.state.view.hide_overlay;
+            if ui.selectable_label(picked, overlay.label()).on_hover_text(overlay.explanation()).clicked() {
+                ctx.send(Command::SetOverlay(overlay));
+            }
+        }
+        if ui.selectable_label(ctx.state.view.hide_overlay, "Photo only").on_hover_text("Key: Space").clicked() {
+            ctx.send(Command::ToggleOverlay);
+        }
+    });
+    let name = format!("Heatmap: {text}");
+    response
+        .response
+        .on_hover_text("What the heatmap shows")
+        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, name.clone()));
+}
+
+/// Which rank, or which expert; nothing where the overlay needs neither.
+fn index_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let Some(layer) = ctx.state.shown_layer() else { return };
+    let (noun, count, current, first) = match ctx.state.settings.overlay {
+        OverlayKind::ChosenExpert => ("rank", layer.top_k(), ctx.state.view.rank, 1),
+        OverlayKind::GateProbability => ("expert", layer.num_experts(), ctx.state.view.gate_expert, 0),
+        OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
+    };
+    let name = |at: usize| format!("{noun} {}", at + first);
+    let response = ComboBox::from_id_salt("overlay index").selected_text(name(current)).width(76.0).show_ui(ui, |ui| {
+        for at in 0..count {
+            if ui.selectable_label(at == current, name(at)).clicked() {
+                ctx.send(Command::SetOverlayIndex(at));
+            }
+        }
+    });
+    response
+        .response
+        .on_hover_text(format!("Which {noun} the heatmap shows (keys: 1 to 9)"))
+        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, format!("Shown {}", name(current))));
+}

@@ -1,0 +1,164 @@
+//! The menus, and what runs: model, provider, time.
+
+use crate::ui::command::Command;
+use crate::ui::ctx::ViewCtx;
+use crate::ui::design::{self, space};
+use crate::ui::settings::Settings;
+use crate::ui::state::OverlayKind;
+use crate::ui::widgets::millis;
+use egui::{Button, MenuBar, Sense, ThemePreference, Ui, vec2};
+
+/// Name, menus, model, provider, theme, help.
+pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    MenuBar::new().ui(ui, |ui| {
+        ui.label(design::strong("MoE Scope"));
+        ui.add_space(space::S);
+        ui.menu_button("File", |ui| file_menu(ui, ctx));
+        ui.menu_button("View", |ui| view_menu(ui, ctx));
+        ui.menu_button("Help", |ui| help_menu(ui, ctx));
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            if ui.button("?").on_hover_text("Keyboard shortcuts").clicked() {
+                ctx.send(Command::ToggleHelp);
+            }
+            theme_button(ui, ctx);
+            run_chip(ui, ctx);
+            model_chip(ui, ctx);
+        });
+    });
+}
+
+fn item(ui: &mut Ui, ctx: &ViewCtx<'_>, text: &str, keys: &str, command: Command) {
+    if ui.add(Button::new(text).shortcut_text(keys)).clicked() {
+        ctx.send(command);
+    }
+}
+
+fn file_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    item(ui, ctx, "Open images…", "Ctrl+O", Command::ShowImageDialog);
+    item(ui, ctx, "Open a model…", "Ctrl+M", Command::ShowModelDialog);
+    ui.add_enabled_ui(ctx.state.default_model.is_some(), |ui| {
+        item(ui, ctx, "Open the bundled model", "", Command::OpenDefaultModel);
+    });
+    ui.menu_button("Samples", |ui| {
+        for sample in crate::input::SAMPLES {
+            let button = ui.button(sample.title).on_hover_text(format!("{}\n{}", sample.credit, sample.license));
+            if button.clicked() {
+                ctx.send(Command::OpenSample(sample.id));
+            }
+        }
+    });
+    ui.separator();
+    item(ui, ctx, "Copy the window as a picture", "Ctrl+E", Command::CopyView);
+    ui.separator();
+    item(ui, ctx, "Quit", "Ctrl+Q", Command::Quit);
+}
+
+fn view_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    for overlay in OverlayKind::ALL {
+        let picked = ctx.state.settings.overlay == overlay && !ctx.state.view.hide_overlay;
+        if ui.radio(picked, overlay.label()).on_hover_text(overlay.explanation()).clicked() {
+            ctx.send(Command::SetOverlay(overlay));
+        }
+    }
+    ui.separator();
+    let toggles = [
+        ("Heatmap", "Space", !ctx.state.view.hide_overlay, Command::ToggleOverlay),
+        ("Patch grid", "G", ctx.state.settings.grid, Command::ToggleGrid),
+        ("What the model saw", "C", ctx.state.settings.crop, Command::ToggleCrop),
+    ];
+    for (text, keys, mut on, command) in toggles {
+        if ui.checkbox(&mut on, text).on_hover_text(format!("Key: {keys}")).clicked() {
+            ctx.send(command);
+        }
+    }
+    ui.separator();
+    item(ui, ctx, "Fit the image", "F", Command::FitImage);
+    item(ui, ctx, "One image pixel per screen pixel", "0", Command::ZoomToPixels);
+    ui.separator();
+    ui.menu_button("Theme", |ui| {
+        let themes =
+            [("Light", ThemePreference::Light), ("Dark", ThemePreference::Dark), ("System", ThemePreference::System)];
+        for (text, theme) in themes {
+            if ui.radio(ctx.state.settings.theme == theme, text).clicked() {
+                ctx.send(Command::SetTheme(theme));
+            }
+        }
+    });
+    ui.menu_button("Scale", |ui| {
+        for zoom in Settings::ZOOMS {
+            if ui.radio(ctx.state.settings.zoom == zoom, format!("{:.0} %", zoom * 100.0)).clicked() {
+                ctx.send(Command::SetZoom(zoom));
+            }
+        }
+    });
+}
+
+fn help_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    item(ui, ctx, "Keyboard shortcuts", "?", Command::ToggleHelp);
+    ui.separator();
+    ui.weak(concat!("MoE Scope ", env!("CARGO_PKG_VERSION")));
+}
+
+/// A circle, half filled: no bundled font has the sign.
+fn theme_button(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let (name, other) = if ui.visuals().dark_mode {
+        ("Switch to the light theme", ThemePreference::Light)
+    } else {
+        ("Switch to the dark theme", ThemePreference::Dark)
+    };
+    let (rect, response) = ui.allocate_exact_size(vec2(26.0, 22.0), Sense::click());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+    let visuals = ui.style().interact(&response);
+    let painter = ui.painter();
+    painter.rect_filled(rect, visuals.corner_radius, visuals.bg_fill);
+    let (center, radius) = (rect.center(), 6.0);
+    let half = painter.with_clip_rect(rect.with_max_x(center.x));
+    half.circle_filled(center, radius, visuals.fg_stroke.color);
+    painter.circle_stroke(center, radius, egui::Stroke::new(1.5, visuals.fg_stroke.color));
+    if response.on_hover_text(name).clicked() {
+        ctx.send(Command::SetTheme(other));
+    }
+}
+
+fn run_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let Some(shown) = ctx.state.shown() else { return };
+    let seconds = shown.analysis.seconds;
+    let text = format!("{} · {}", shown.analysis.provider.name(), millis(seconds.inference));
+    ui.weak(text).on_hover_text(format!(
+        "Execution provider that ran the model, and the time of that run\nDecode {}\nPreprocess {}\nInference {}\nStatistics {}",
+        millis(seconds.decode),
+        millis(seconds.preprocess),
+        millis(seconds.inference),
+        millis(seconds.statistics),
+    ));
+    ui.separator();
+}
+
+fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    if ctx.state.model.opening {
+        ui.weak("loading the model…");
+        ui.spinner();
+        return;
+    }
+    let Some(model) = &ctx.state.model.open else {
+        ui.weak("no model");
+        return;
+    };
+    let card = &model.card;
+    let text = match card.layers.as_slice() {
+        [] => format!("{} · no routers", card.name),
+        [first, rest @ ..] if rest.iter().all(|layer| layer.num_experts == first.num_experts) => {
+            format!("{} · {} MoE layers × {} experts", card.name, card.layers.len(), first.num_experts)
+        }
+        layers => format!("{} · {} MoE layers", card.name, layers.len()),
+    };
+    ui.label(text).on_hover_ui(|ui| {
+        ui.label(design::strong(&card.name));
+        ui.label(&card.description);
+        ui.weak(format!("Gating: {}", card.gating.rule)).on_hover_text(&card.gating.description);
+        if let Some(parameters) = &card.parameters {
+            ui.weak(format!("{:.2} million parameters", parameters.total as f64 / 1e6));
+        }
+        ui.weak(model.path.display().to_string());
+    });
+}

@@ -1,0 +1,115 @@
+//! `--screenshot`: waits until the window shows the result, saves what it shows, and ends.
+
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What to save, and how the window should look.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Screenshot {
+    /// The file to write, a PNG.
+    pub png: PathBuf,
+    /// Width and height of the window in points.
+    pub size: [u32; 2],
+    /// Light or dark; `None` is as the system says.
+    pub theme: Option<egui::Theme>,
+    /// Scale of the window; 1 is 100 %.
+    pub scale: f32,
+}
+
+/// Where the picture stands.
+#[derive(Debug)]
+enum Stage {
+    /// The result is not there, or its small pictures are not.
+    Waiting {
+        since: Instant,
+    },
+    /// The window shows the result; textures and layout settle for a few frames.
+    Settling {
+        frames: u32,
+    },
+    /// The window was asked for its pixels, which come here.
+    Asked {
+        pixels: Receiver<Arc<egui::ColorImage>>,
+    },
+    Done,
+}
+
+/// Takes one picture of the window.
+#[derive(Debug)]
+pub struct Photographer {
+    job: Screenshot,
+    stage: Stage,
+    outcome: Arc<Mutex<Option<anyhow::Result<()>>>>,
+}
+
+impl Photographer {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const FRAMES_TO_SETTLE: u32 = 12;
+
+    /// A photographer and the place where it leaves how it went.
+    #[must_use]
+    pub fn new(job: Screenshot) -> (Self, Arc<Mutex<Option<anyhow::Result<()>>>>) {
+        let outcome = Arc::default();
+        (Self { job, stage: Stage::Waiting { since: Instant::now() }, outcome: Arc::clone(&outcome) }, outcome)
+    }
+
+    /// Called once per frame. `settled` tells whether everything that was asked for is on screen; `trouble` is a
+    /// message that the window shows instead of a result.
+    pub fn step(&mut self, ctx: &egui::Context, settled: bool, trouble: Option<&str>) {
+        match &mut self.stage {
+            Stage::Waiting { since } => {
+                if let Some(trouble) = trouble {
+                    self.finish(ctx, Err(anyhow::anyhow!("{trouble}")));
+                } else if settled {
+                    self.stage = Stage::Settling { frames: 0 };
+                } else if since.elapsed() > Self::PATIENCE {
+                    self.finish(ctx, Err(anyhow::anyhow!("no result after {} s", Self::PATIENCE.as_secs())));
+                }
+                ctx.request_repaint_after(Duration::from_millis(20));
+            }
+            Stage::Settling { frames } => {
+                *frames += 1;
+                if *frames == Self::FRAMES_TO_SETTLE {
+                    let (sender, pixels) = channel();
+                    // The receiver waits in the next stage; it can only be gone when the window is.
+                    ctx.request_screenshot(move |image| drop(sender.send(image)));
+                    self.stage = Stage::Asked { pixels };
+                }
+                ctx.request_repaint();
+            }
+            Stage::Asked { pixels } => {
+                if let Ok(image) = pixels.try_recv() {
+                    self.finish(ctx, save_png(&image, &self.job.png));
+                }
+                ctx.request_repaint();
+            }
+            Stage::Done => {}
+        }
+    }
+
+    fn finish(&mut self, ctx: &egui::Context, result: anyhow::Result<()>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.stage = Stage::Done;
+        ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+    }
+}
+
+/// Writes a PNG that is there whole or not at all.
+fn save_png(image: &egui::ColorImage, path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .suffix(".png")
+        .tempfile_in(folder)
+        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let [width, height] = image.size.map(|side| side as u32);
+    let rgb: Vec<u8> = image.pixels.iter().flat_map(|pixel| [pixel.r(), pixel.g(), pixel.b()]).collect();
+    let mut bytes = std::io::BufWriter::new(file.as_file_mut());
+    image::write_buffer_with_format(&mut bytes, &rgb, width, height, image::ColorType::Rgb8, image::ImageFormat::Png)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    drop(bytes);
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}

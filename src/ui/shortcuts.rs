@@ -1,0 +1,99 @@
+//! Keyboard shortcuts: one table for the keys, the sheet and the tooltips.
+
+use super::command::Command;
+use egui::{Key, KeyboardShortcut, Modifiers};
+
+/// One row of the sheet: its keys and what they do.
+#[derive(Clone, Copy)]
+pub struct Shortcut {
+    /// The keys; any of them will do.
+    pub keys: &'static [KeyboardShortcut],
+    /// How the keys are written.
+    pub text: &'static str,
+    /// What happens, for the sheet.
+    pub action: &'static str,
+    command: fn() -> Command,
+    /// Whether it also works while a text box or another control has the focus.
+    everywhere: bool,
+}
+
+const fn plain(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::NONE, key)
+}
+
+const fn ctrl(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND, key)
+}
+
+const fn row(
+    keys: &'static [KeyboardShortcut],
+    text: &'static str,
+    action: &'static str,
+    command: fn() -> Command,
+) -> Shortcut {
+    Shortcut { keys, text, action, command, everywhere: false }
+}
+
+const fn everywhere(shortcut: Shortcut) -> Shortcut {
+    Shortcut { everywhere: true, ..shortcut }
+}
+
+/// All shortcuts in the order of the sheet, but for the digits, which [`pressed`] adds.
+pub const SHORTCUTS: &[Shortcut] = &[
+    everywhere(row(&[ctrl(Key::O)], "Ctrl+O", "Open images…", || Command::ShowImageDialog)),
+    everywhere(row(&[ctrl(Key::M)], "Ctrl+M", "Open a model…", || Command::ShowModelDialog)),
+    row(&[plain(Key::ArrowRight)], "→", "Next image", || Command::StepImage(1)),
+    row(&[plain(Key::ArrowLeft)], "←", "Previous image", || Command::StepImage(-1)),
+    row(&[plain(Key::ArrowDown), plain(Key::PageDown)], "↓ or PgDn", "Next layer", || Command::StepLayer(1)),
+    row(&[plain(Key::ArrowUp), plain(Key::PageUp)], "↑ or PgUp", "Previous layer", || Command::StepLayer(-1)),
+    row(&[plain(Key::CloseBracket)], "]", "One more expert per token (top-k)", || Command::StepTopK(1)),
+    row(&[plain(Key::OpenBracket)], "[", "One expert fewer per token (top-k)", || Command::StepTopK(-1)),
+    row(&[plain(Key::Space)], "Space", "Show or hide the heatmap", || Command::ToggleOverlay),
+    row(&[plain(Key::G)], "G", "Show or hide the patch grid", || Command::ToggleGrid),
+    row(&[plain(Key::C)], "C", "Show or hide what the model saw", || Command::ToggleCrop),
+    row(&[plain(Key::F)], "F", "Fit the image", || Command::FitImage),
+    row(&[plain(Key::Num0)], "0", "One image pixel per screen pixel", || Command::ZoomToPixels),
+    row(&[plain(Key::Escape)], "Esc", "Unpin the patch, light all experts", || Command::ClearSelection),
+    everywhere(row(&[ctrl(Key::E)], "Ctrl+E", "Copy the window as a picture", || Command::CopyView)),
+    everywhere(row(&[ctrl(Key::Q)], "Ctrl+Q", "Quit", || Command::Quit)),
+    row(&[KeyboardShortcut::new(Modifiers::NONE, Key::Questionmark), plain(Key::F1)], "? or F1", "This sheet", || {
+        Command::ToggleHelp
+    }),
+];
+
+const DIGITS: [Key; 9] =
+    [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
+
+/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input.
+#[must_use]
+pub fn pressed(ctx: &egui::Context) -> Vec<Command> {
+    let free = ctx.memory(|memory| memory.focused().is_none());
+    ctx.input_mut(|input| {
+        let table = SHORTCUTS
+            .iter()
+            .filter(|shortcut| free || shortcut.everywhere)
+            .filter(|shortcut| shortcut.keys.iter().any(|keys| input.consume_shortcut(keys)))
+            .map(|shortcut| (shortcut.command)());
+        let mut commands: Vec<Command> = table.collect();
+        if free {
+            let digits = (0..DIGITS.len()).filter(|&at| input.consume_key(Modifiers::NONE, DIGITS[at]));
+            commands.extend(digits.map(Command::SetOverlayIndex));
+        }
+        commands
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SHORTCUTS;
+
+    #[test]
+    fn no_key_does_two_things() {
+        let mut keys: Vec<_> = SHORTCUTS.iter().flat_map(|shortcut| shortcut.keys).collect();
+        let count = keys.len();
+        keys.dedup_by_key(|keys| format!("{keys:?}"));
+        keys.sort_by_key(|keys| format!("{keys:?}"));
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+}

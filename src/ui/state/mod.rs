@@ -1,0 +1,317 @@
+//! What the window knows and wants. Only [`AppState`] changes it: by commands of the person and events of the worker.
+
+mod images;
+mod results;
+mod view;
+
+pub(super) use images::file_name;
+pub use images::{ImageEntry, ImageList};
+pub use results::{Multiple, Results};
+pub use view::{OverlayKind, View};
+
+use super::command::Command;
+use super::settings::Settings;
+use crate::analysis::{Event, ImageId, ImageSpec, OpenModel, Outcome, Wanted};
+use crate::input::DecodedImage;
+use crate::routing::{LayerIdx, LayerRouting};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A message that stays until it is dismissed: what went wrong, why, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What could not be done, in a few words.
+    pub title: String,
+    /// Why, and what to do next.
+    pub details: String,
+}
+
+/// The model that is wanted and the one that is open.
+#[derive(Debug, Default)]
+pub struct ModelState {
+    /// The file that should be open.
+    pub wanted: Option<PathBuf>,
+    /// The model that is open.
+    pub open: Option<Arc<OpenModel>>,
+    /// Whether a model is being loaded.
+    pub opening: bool,
+}
+
+/// Everything that the window knows and wants.
+#[derive(Debug)]
+pub struct AppState {
+    /// The open images.
+    pub images: ImageList,
+    /// The model.
+    pub model: ModelState,
+    /// Experts per token; `None` is the model's default.
+    pub top_k: Option<usize>,
+    /// What the person looks at.
+    pub view: View,
+    /// What the worker found.
+    pub results: Results,
+    /// The image whose pixels are there, and the pixels: shown until a result replaces it.
+    pub decoded: Option<(ImageId, Arc<DecodedImage>)>,
+    /// What is remembered from start to start.
+    pub settings: Settings,
+    /// Messages on screen, the oldest first.
+    pub notices: Vec<Notice>,
+    /// Whether the sheet of shortcuts is open.
+    pub help_open: bool,
+    /// Whether the worker still works toward the latest wish.
+    pub updating: bool,
+    /// The model that is bundled with the program, if it was found.
+    pub default_model: Option<PathBuf>,
+}
+
+impl AppState {
+    /// More messages than this would cover the picture; the oldest go.
+    const MAX_NOTICES: usize = 3;
+
+    /// The state before anything was opened.
+    #[must_use]
+    pub fn new(settings: Settings, default_model: Option<PathBuf>) -> Self {
+        let wanted = settings.model.clone().filter(|path| path.exists()).or_else(|| default_model.clone());
+        Self {
+            images: ImageList::default(),
+            model: ModelState { wanted, ..ModelState::default() },
+            top_k: None,
+            view: View::default(),
+            results: Results::default(),
+            decoded: None,
+            settings,
+            notices: Vec::new(),
+            help_open: false,
+            updating: false,
+            default_model,
+        }
+    }
+
+    /// What the worker should work toward.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        let image = self.images.current().filter(|entry| entry.error.is_none());
+        Wanted {
+            model: self.model.wanted.clone(),
+            image: image.map(|entry| (entry.id, entry.spec.clone())),
+            top_k: self.top_k,
+            compare: true,
+        }
+    }
+
+    /// The result that is shown.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Outcome> {
+        self.results.shown()
+    }
+
+    /// The routing of the layer that is shown.
+    #[must_use]
+    pub fn shown_layer(&self) -> Option<&LayerRouting> {
+        self.shown()?.analysis.trace.layers.get(self.view.layer.0)
+    }
+
+    /// The top-k that is wanted, if the open model has such an input.
+    #[must_use]
+    pub fn wanted_top_k(&self) -> Option<usize> {
+        let range = self.model.open.as_ref()?.card.top_k.as_ref()?;
+        Some(self.top_k.unwrap_or(range.default).clamp(range.min, range.max))
+    }
+
+    /// Applies a wish of the person. Commands that need the window itself (dialogs, clipboard, quitting) are not for
+    /// the state and change nothing here.
+    pub fn apply(&mut self, command: Command) {
+        match command {
+            Command::OpenPaths(paths) => self.open_paths(paths),
+            Command::OpenSample(id) => self.open_image(ImageSpec::Sample(id)),
+            Command::OpenDefaultModel => self.want_model(self.default_model.clone()),
+            Command::Paste(image) => self.open_image(ImageSpec::Decoded(image)),
+            Command::SelectImage(id) => self.retry_and(id, ImageList::select),
+            Command::StepImage(places) => self.images.step(places),
+            Command::CloseImage(id) => self.close_image(id),
+            Command::SelectLayer(layer) => self.set_layer(layer.0),
+            Command::StepLayer(places) => self.set_layer(self.view.layer.0.saturating_add_signed(places)),
+            Command::SetOverlay(overlay) => {
+                self.settings.overlay = overlay;
+                self.view.hide_overlay = false;
+            }
+            Command::SetOverlayIndex(index) => self.set_overlay_index(index),
+            Command::SetOpacity(opacity) => self.settings.opacity = opacity.clamp(0.0, 1.0),
+            Command::ToggleOverlay => self.view.hide_overlay = !self.view.hide_overlay,
+            Command::ToggleGrid => self.settings.grid = !self.settings.grid,
+            Command::ToggleCrop => self.settings.crop = !self.settings.crop,
+            Command::SetTopK(top_k) => self.set_top_k(top_k),
+            Command::StepTopK(places) => {
+                if let Some(top_k) = self.wanted_top_k() {
+                    self.set_top_k(top_k.saturating_add_signed(places));
+                }
+            }
+            Command::LightExpert(expert) => self.view.toggle_lit(expert),
+            Command::Pin(patch) => self.view.pinned = if self.view.pinned == Some(patch) { None } else { Some(patch) },
+            Command::ClearSelection => (self.view.pinned, self.view.lit_expert) = (None, None),
+            Command::SetTheme(theme) => self.settings.theme = theme,
+            Command::SetZoom(zoom) => self.settings.zoom = zoom,
+            Command::ToggleHelp => self.help_open = !self.help_open,
+            Command::DismissNotice(at) if at < self.notices.len() => drop(self.notices.remove(at)),
+            Command::DismissNotice(_)
+            | Command::ShowImageDialog
+            | Command::ShowModelDialog
+            | Command::FitImage
+            | Command::ZoomToPixels
+            | Command::CopyText(_)
+            | Command::CopyView
+            | Command::Quit => {}
+        }
+    }
+
+    /// Takes what the worker tells.
+    pub fn hear(&mut self, event: Event) {
+        match event {
+            Event::ModelOpening(_) => self.model.opening = true,
+            Event::ModelOpened(model) => self.model_opened(model),
+            Event::ModelFailed { path, message } => self.model_failed(&path, message),
+            Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
+            Event::ImageFailed { image, message } => self.image_failed(image, message),
+            Event::Analysed(outcome) => self.analysed(outcome),
+            Event::RunFailed { message, .. } => {
+                self.updating = false;
+                self.notify("The model could not be run", message);
+            }
+            Event::Idle => self.updating = false,
+        }
+    }
+
+    /// Puts a message on screen, unless it is there already.
+    pub fn notify(&mut self, title: impl Into<String>, details: impl Into<String>) {
+        let notice = Notice { title: title.into(), details: details.into() };
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
+        let surplus = self.notices.len().saturating_sub(Self::MAX_NOTICES);
+        self.notices.drain(..surplus);
+    }
+
+    fn open_paths(&mut self, paths: Vec<PathBuf>) {
+        for path in paths {
+            self.settings.folder = path.parent().map(Path::to_owned).or(self.settings.folder.take());
+            if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+                self.want_model(Some(path));
+            } else {
+                self.open_image(ImageSpec::File(path));
+            }
+        }
+    }
+
+    fn open_image(&mut self, spec: ImageSpec) {
+        let id = self.images.open(spec);
+        self.retry_and(id, ImageList::select);
+    }
+
+    /// An image that could not be read is tried again when it is asked for again: the file may be whole now.
+    fn retry_and(&mut self, id: ImageId, act: impl FnOnce(&mut ImageList, ImageId)) {
+        if let Some(entry) = self.images.get_mut(id) {
+            entry.error = None;
+        }
+        act(&mut self.images, id);
+    }
+
+    fn close_image(&mut self, id: ImageId) {
+        self.images.close(id);
+        if self.images.current().is_none() {
+            self.results.clear();
+            self.decoded = None;
+        }
+    }
+
+    fn want_model(&mut self, path: Option<PathBuf>) {
+        self.settings.model = path.clone().filter(|path| Some(path) != self.default_model.as_ref());
+        self.model.wanted = path;
+    }
+
+    fn set_layer(&mut self, layer: usize) {
+        self.view.layer = LayerIdx(layer);
+        self.clamp_view();
+    }
+
+    fn set_overlay_index(&mut self, index: usize) {
+        match self.settings.overlay {
+            OverlayKind::ChosenExpert => self.view.rank = index,
+            OverlayKind::GateProbability => self.view.gate_expert = index,
+            OverlayKind::GateEntropy | OverlayKind::GateMargin => {}
+        }
+        self.clamp_view();
+    }
+
+    fn set_top_k(&mut self, top_k: usize) {
+        if let Some(range) = self.model.open.as_ref().and_then(|model| model.card.top_k.as_ref()) {
+            self.top_k = Some(top_k.clamp(range.min, range.max));
+        }
+    }
+
+    fn clamp_view(&mut self) {
+        let layers = self.results.shown().map(|shown| shown.analysis.trace.layers.as_slice()).unwrap_or_default();
+        self.view.clamp(layers);
+    }
+
+    fn model_opened(&mut self, model: Arc<OpenModel>) {
+        self.model.opening = false;
+        // A top-k that was chosen for another model means nothing for this one.
+        if self.model.open.replace(model).is_some() {
+            self.top_k = None;
+        }
+    }
+
+    /// The model that was open before stays.
+    fn model_failed(&mut self, path: &Path, message: String) {
+        self.model.opening = false;
+        self.updating = false;
+        if self.model.wanted.as_deref() == Some(path) {
+            self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
+            self.settings.model = self.model.wanted.clone().filter(|path| Some(path) != self.default_model.as_ref());
+        }
+        self.notify(format!("Could not open the model {}", file_name(path)), message);
+    }
+
+    fn image_decoded(&mut self, image: ImageId, decoded: Arc<DecodedImage>) {
+        if let Some(entry) = self.images.get_mut(image) {
+            entry.size = Some([decoded.width, decoded.height]);
+        }
+        self.decoded = Some((image, decoded));
+    }
+
+    /// What was shown stays; the image keeps its place in the list, marked.
+    fn image_failed(&mut self, image: ImageId, message: String) {
+        self.updating = false;
+        let Some(entry) = self.images.get_mut(image) else { return };
+        let title = format!("Could not open {}", entry.title);
+        entry.error = Some(message.clone());
+        let shown = self.results.shown().map(|shown| shown.image);
+        if let Some(shown) = shown.filter(|shown| self.images.get(*shown).is_some()) {
+            self.images.select(shown);
+        }
+        self.notify(title, message);
+    }
+
+    fn analysed(&mut self, outcome: Outcome) {
+        if !self.is_wanted(&outcome) {
+            return self.results.compare(outcome);
+        }
+        if let (Some(entry), Some(best)) =
+            (self.images.get_mut(outcome.image), outcome.analysis.predictions.first().cloned())
+        {
+            entry.best = Some((best.label, best.probability));
+        }
+        self.results.show(outcome);
+        self.clamp_view();
+    }
+
+    fn is_wanted(&self, outcome: &Outcome) -> bool {
+        let current = self.images.current().map(|entry| entry.id);
+        Some(outcome.image) == current
+            && Some(&outcome.model.path) == self.model.wanted.as_ref()
+            && outcome.analysis.top_k == self.wanted_top_k()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+use super::*;
+use crate::analysis::{Analysis, LayerStats, OutcomeId, StageSeconds};
+use crate::engine::{ModelHandle, Provider};
+use crate::input::ImageSource;
+use crate::model::{CardSource, ModelCard, ModelDescription};
+use crate::routing::{ExpertIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingTrace, TopK};
+
+const NUM_EXPERTS: usize = 4;
+
+fn layer(top_k: usize) -> LayerRouting {
+    let ids: Vec<i64> = (0..top_k as i64).collect();
+    let k = TopK::new(top_k, NUM_EXPERTS).unwrap();
+    LayerRouting::new("block", NUM_EXPERTS, k, vec![0.25; NUM_EXPERTS], &ids, vec![0.5; top_k]).unwrap()
+}
+
+fn analysis(top_k: usize) -> Analysis {
+    let layers = vec![layer(top_k), layer(top_k)];
+    let rgba = vec![0; 4].into();
+    Analysis {
+        image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 1, height: 1, rgba }),
+        top_k: Some(top_k),
+        grid: PatchGrid { rows: 1, cols: 1, seen: PixelRect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 } },
+        logits: vec![0.0],
+        predictions: Vec::new(),
+        layers: layers.iter().map(LayerStats::of).collect(),
+        trace: RoutingTrace { layers },
+        seconds: StageSeconds::default(),
+        provider: Provider::Cpu,
+    }
+}
+
+fn open_model(path: &str) -> OpenModel {
+    let card = serde_json::json!({
+        "schema": ModelCard::SCHEMA,
+        "name": "test",
+        "input": {
+            "name": "pixels", "layout": "NCHW", "height": 1, "width": 1, "crop": "none",
+            "resize": {"rule": "stretch", "size": 1, "filter": "bilinear"},
+            "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
+        },
+        "top_k": {"input": "top_k", "min": 1, "max": NUM_EXPERTS, "default": 2},
+        "logits": "logits",
+        "grid": {"rows": 1, "cols": 1},
+    });
+    OpenModel {
+        path: path.into(),
+        card: serde_json::from_value(card).unwrap(),
+        card_source: CardSource::Metadata,
+        description: ModelDescription {
+            path: path.into(),
+            file_bytes: 0,
+            ir_version: 10,
+            opsets: Default::default(),
+            producer: String::new(),
+            graph_name: String::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            metadata: Default::default(),
+            num_nodes: 0,
+            operators: Default::default(),
+            num_weights: 0,
+        },
+        handle: ModelHandle(0),
+        provider: Provider::Cpu,
+        load_secs: 0.0,
+    }
+}
+
+/// A window's state with two images and an open model, as after the first start.
+struct Fixture {
+    state: AppState,
+    model: Arc<OpenModel>,
+    next: u64,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut state = AppState::new(Settings::default(), Some("default.onnx".into()));
+        let model = Arc::new(open_model("default.onnx"));
+        state.apply(Command::OpenPaths(vec!["a.png".into(), "b.png".into()]));
+        state.hear(Event::ModelOpened(Arc::clone(&model)));
+        Self { state, model, next: 0 }
+    }
+
+    fn current(&self) -> ImageId {
+        self.state.images.current().unwrap().id
+    }
+
+    fn result(&mut self, image: ImageId, top_k: usize) -> OutcomeId {
+        self.next += 1;
+        let id = OutcomeId(self.next);
+        let outcome = Outcome { id, image, model: Arc::clone(&self.model), analysis: Arc::new(analysis(top_k)) };
+        self.state.hear(Event::Analysed(outcome));
+        id
+    }
+
+    fn shown(&self) -> Option<OutcomeId> {
+        self.state.shown().map(|shown| shown.id)
+    }
+}
+
+#[test]
+fn the_old_result_stays_until_the_wanted_one_is_there() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    let at_two = fixture.result(image, 2);
+    fixture.state.apply(Command::SetTopK(4));
+    assert_eq!((fixture.shown(), fixture.state.wanted().top_k), (Some(at_two), Some(4)));
+    fixture.result(image, 3);
+    assert_eq!(fixture.shown(), Some(at_two), "three experts were wanted by nobody any more");
+    let at_four = fixture.result(image, 4);
+    assert_eq!(fixture.shown(), Some(at_four));
+}
+
+#[test]
+fn a_result_of_another_image_is_not_shown() {
+    let mut fixture = Fixture::new();
+    let second = fixture.current();
+    fixture.state.apply(Command::StepImage(1));
+    fixture.result(second, 2);
+    assert_eq!(fixture.shown(), None);
+}
+
+#[test]
+fn top_k_stays_in_the_range_of_the_model() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.state.wanted_top_k(), Some(2), "the model's default");
+    fixture.state.apply(Command::StepTopK(-5));
+    assert_eq!(fixture.state.wanted_top_k(), Some(1));
+    fixture.state.apply(Command::SetTopK(99));
+    assert_eq!(fixture.state.wanted_top_k(), Some(NUM_EXPERTS));
+}
+
+#[test]
+fn an_unreadable_image_leaves_what_was_shown_and_can_be_tried_again() {
+    let mut fixture = Fixture::new();
+    let good = fixture.current();
+    let shown = fixture.result(good, 2);
+    fixture.state.apply(Command::OpenPaths(vec!["broken.png".into()]));
+    let broken = fixture.current();
+    fixture.state.hear(Event::ImageFailed { image: broken, message: "it is empty".into() });
+    assert_eq!((fixture.shown(), fixture.current()), (Some(shown), good));
+    assert_eq!(fixture.state.notices.len(), 1);
+    assert!(fixture.state.notices[0].title.contains("broken.png"), "{:?}", fixture.state.notices);
+    fixture.state.apply(Command::SelectImage(broken));
+    assert_eq!(fixture.state.wanted().image.unwrap().0, broken, "asking again tries again");
+}
+
+#[test]
+fn a_model_that_cannot_be_opened_leaves_the_one_before() {
+    let mut fixture = Fixture::new();
+    fixture.state.apply(Command::OpenPaths(vec!["other.ONNX".into()]));
+    assert_eq!(fixture.state.wanted().model, Some("other.ONNX".into()));
+    fixture.state.hear(Event::ModelFailed { path: "other.ONNX".into(), message: "not an ONNX file".into() });
+    assert_eq!(fixture.state.wanted().model, Some("default.onnx".into()));
+    assert_eq!(fixture.state.settings.model, None, "a broken model is not remembered");
+}
+
+#[test]
+fn picking_out_twice_is_putting_back() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    fixture.result(image, 2);
+    for expected in [Some(ExpertIdx(1)), None] {
+        fixture.state.apply(Command::LightExpert(ExpertIdx(1)));
+        assert_eq!(fixture.state.view.lit_expert, expected);
+    }
+    for expected in [Some(PatchIdx(0)), None] {
+        fixture.state.apply(Command::Pin(PatchIdx(0)));
+        assert_eq!(fixture.state.view.pinned, expected);
+    }
+}
+
+#[test]
+fn layers_stop_at_both_ends() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    fixture.result(image, 2);
+    for (places, expected) in [(-1, 0), (1, 1), (5, 1)] {
+        fixture.state.apply(Command::StepLayer(places));
+        assert_eq!(fixture.state.view.layer.0, expected, "after {places}");
+    }
+}
+
+#[test]
+fn the_row_of_multiples_holds_the_shown_image_in_order_of_top_k() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    for top_k in [2, 4, 1] {
+        fixture.result(image, top_k);
+    }
+    let row = |fixture: &Fixture| -> Vec<usize> {
+        fixture.state.results.multiples().iter().map(|multiple| multiple.top_k).collect()
+    };
+    assert_eq!(row(&fixture), [1, 2, 4]);
+    let changed = fixture.state.results.multiples()[0].changed[0].unwrap();
+    assert_eq!((changed.changed_share, changed.common_ranks_changed_share), (1.0, 0.0));
+    fixture.state.apply(Command::SetTopK(3));
+    fixture.result(image, 3);
+    assert_eq!(row(&fixture), [1, 2, 3, 4], "the shown one is always in the row");
+    fixture.state.apply(Command::SetTopK(2));
+    fixture.result(image, 2);
+    assert_eq!(row(&fixture), [1, 2, 4], "what only the slider brought goes");
+    fixture.state.apply(Command::StepImage(1));
+    let other = fixture.current();
+    fixture.result(other, 2);
+    assert_eq!(row(&fixture), [2]);
+}
+
+#[test]
+fn messages_do_not_repeat_and_do_not_pile_up() {
+    let mut state = AppState::new(Settings::default(), None);
+    for text in ["a", "a", "b", "c", "d"] {
+        state.notify("Title", text);
+    }
+    let details: Vec<&str> = state.notices.iter().map(|notice| notice.details.as_str()).collect();
+    assert_eq!(details, ["b", "c", "d"]);
+    state.apply(Command::DismissNotice(1));
+    state.apply(Command::DismissNotice(7));
+    assert_eq!(state.notices.len(), 2);
+}

@@ -1,0 +1,114 @@
+//! What the person looks at: which layer, which overlay, which expert or patch is picked out.
+
+use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchIdx};
+use serde::{Deserialize, Serialize};
+
+/// What the heatmap shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverlayKind {
+    /// The expert that was chosen at one rank, in the expert's colour.
+    #[default]
+    ChosenExpert,
+    /// The gate probability of one expert.
+    GateProbability,
+    /// The entropy of the gate over all experts.
+    GateEntropy,
+    /// How far the last chosen expert is ahead of the best one not chosen.
+    GateMargin,
+}
+
+impl OverlayKind {
+    /// All of them, in the order of the menu.
+    pub const ALL: [Self; 4] = [Self::ChosenExpert, Self::GateProbability, Self::GateEntropy, Self::GateMargin];
+
+    /// Name on screen.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ChosenExpert => "Chosen expert",
+            Self::GateProbability => "Gate probability",
+            Self::GateEntropy => "Gate entropy",
+            Self::GateMargin => "Gate margin",
+        }
+    }
+
+    /// One sentence for the tooltip.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::ChosenExpert => {
+                "Each patch has the colour of the expert that handled it; the stronger its combine weight, the more opaque"
+            }
+            Self::GateProbability => {
+                "How likely the router finds one expert for each patch (softmax over all experts, before top-k)"
+            }
+            Self::GateEntropy => {
+                "How undecided the router is: 0 is certain, ln E (the number of experts) is a coin toss between all"
+            }
+            Self::GateMargin => {
+                "How far the last chosen expert is ahead of the first one left out: a small margin means that a little noise changes the choice"
+            }
+        }
+    }
+}
+
+/// What the person looks at. Indices may be out of range for a newly opened model; [`View::clamp`] mends that.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// The layer on screen.
+    pub layer: LayerIdx,
+    /// The rank that the heatmap shows, from 0.
+    pub rank: usize,
+    /// The expert whose gate probability the heatmap shows, from 0.
+    pub gate_expert: usize,
+    /// Whether the heatmap is hidden, so that the photo alone is seen.
+    pub hide_overlay: bool,
+    /// Only this expert's patches are lit.
+    pub lit_expert: Option<ExpertIdx>,
+    /// This patch stays in the inspector.
+    pub pinned: Option<PatchIdx>,
+}
+
+impl View {
+    /// Brings every index into the range of the routing that is on screen.
+    pub fn clamp(&mut self, layers: &[LayerRouting]) {
+        self.layer.0 = self.layer.0.min(layers.len().saturating_sub(1));
+        let Some(layer) = layers.get(self.layer.0) else {
+            *self = Self { layer: self.layer, ..Self::default() };
+            return;
+        };
+        self.rank = self.rank.min(layer.top_k() - 1);
+        self.gate_expert = self.gate_expert.min(layer.num_experts() - 1);
+        self.lit_expert = self.lit_expert.filter(|expert| (expert.0 as usize) < layer.num_experts());
+        self.pinned = self.pinned.filter(|patch| patch.0 < layer.num_tokens());
+    }
+
+    /// Lights one expert; the same one again lights all.
+    pub fn toggle_lit(&mut self, expert: ExpertIdx) {
+        self.lit_expert = if self.lit_expert == Some(expert) { None } else { Some(expert) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::TopK;
+
+    #[test]
+    fn a_smaller_model_brings_every_index_into_its_range() {
+        let layer = LayerRouting::new("l", 2, TopK::new(1, 2).unwrap(), vec![0.5; 4], &[0, 1], vec![1.0; 2]).unwrap();
+        let mut view = View {
+            layer: LayerIdx(6),
+            rank: 3,
+            gate_expert: 7,
+            lit_expert: Some(ExpertIdx(2)),
+            pinned: Some(PatchIdx(2)),
+            hide_overlay: true,
+        };
+        view.clamp(&[layer]);
+        assert_eq!(
+            view,
+            View { layer: LayerIdx(0), rank: 0, gate_expert: 1, lit_expert: None, pinned: None, hide_overlay: true }
+        );
+    }
+}

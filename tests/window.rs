@@ -1,0 +1,247 @@
+//! A person's way through the window, by the labels that a person (or a screen reader) finds there.
+//! The real default model runs through the real ONNX Runtime; Mesa's lavapipe or a real adapter draws.
+#![cfg(feature = "gui")]
+
+use egui::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use moescope::engine::Engine;
+use moescope::ui::app::{App, Start};
+use moescope::ui::command::Command;
+use moescope::ui::settings::Settings;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn model() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx")
+}
+
+fn window_with(start: Start) -> Harness<'static, App> {
+    let mut harness = Harness::builder().with_size([1280.0, 800.0]).wgpu().build_eframe(move |cc| {
+        App::new(cc, Arc::new(Engine::start(None)), &start, Settings::default(), None).expect("threads")
+    });
+    settle(&mut harness);
+    harness
+}
+
+/// The window as it opens for a new user.
+fn window() -> Harness<'static, App> {
+    window_with(Start { default_model: Some(model()), ..Start::default() })
+}
+
+/// Draws frames until everything that was asked for is on screen.
+fn settle(harness: &mut Harness<'static, App>) {
+    let start = Instant::now();
+    harness.run_steps(3);
+    while harness.state().state().updating {
+        assert!(start.elapsed() < Duration::from_secs(120), "no result after two minutes");
+        std::thread::sleep(Duration::from_millis(5));
+        harness.step();
+    }
+    harness.run_steps(3);
+}
+
+fn click(harness: &mut Harness<'static, App>, label: &str) {
+    harness.get_by_label(label).click();
+    settle(harness);
+}
+
+fn best(harness: &Harness<'static, App>) -> (String, f32) {
+    let shown = harness.state().state().shown().expect("a result");
+    let best = &shown.analysis.predictions[0];
+    (best.label.clone(), best.probability)
+}
+
+/// The texts of all nodes, to look for one that contains a part.
+fn has_text(harness: &Harness<'static, App>, part: &str) -> bool {
+    harness.query_all_by_label_contains(part).next().is_some()
+}
+
+#[test]
+fn opens_on_a_classified_sample() {
+    let harness = window();
+    let (label, probability) = best(&harness);
+    harness.get_by_label(&format!("{label}: {:.1} %", probability * 100.0));
+    harness.get_by_label("Heatmap: Chosen expert, layer 1");
+    assert!(harness.state().state().notices.is_empty(), "{:?}", harness.state().state().notices);
+}
+
+#[test]
+fn another_sample_brings_another_prediction() {
+    let mut harness = window();
+    let before = best(&harness);
+    let other = moescope::input::SAMPLES[1];
+    click(&mut harness, &format!("Sample {}", other.title));
+    let after = best(&harness);
+    assert_ne!(before, after);
+    harness.get_by_label(&format!("{}: {:.1} %", after.0, after.1 * 100.0));
+    harness.get_by_label(&format!("Image {}", other.title));
+    harness.key_press(egui::Key::ArrowLeft);
+    settle(&mut harness);
+    assert_eq!(best(&harness), before, "the arrow leads back to the first image");
+}
+
+#[test]
+fn another_layer_brings_another_chart() {
+    let mut harness = window();
+    let layers = harness.state().state().shown().expect("a result").analysis.trace.layers.clone();
+    assert!(layers.len() >= 4, "the default model has at least four MoE layers");
+    harness.get_by_label("Load · layer 1");
+    click(&mut harness, &format!("Layer 3: {}", layers[2].name()));
+    harness.get_by_label("Load · layer 3");
+    harness.get_by_label("Heatmap: Chosen expert, layer 3");
+    harness.key_press(egui::Key::PageDown);
+    settle(&mut harness);
+    harness.get_by_label("Load · layer 4");
+}
+
+#[test]
+fn top_k_runs_the_model_again_and_everything_follows() {
+    let mut harness = window();
+    let before = best(&harness);
+    harness.key_press(egui::Key::CloseBracket);
+    harness.step();
+    assert_eq!(best(&harness), before, "the old result stays until the new one is there");
+    settle(&mut harness);
+    let shown = harness.state().state().shown().expect("a result");
+    assert_eq!(shown.analysis.top_k, Some(3));
+    let patches = shown.analysis.grid.num_patches() as u64;
+    for (layer, stats) in shown.analysis.trace.layers.iter().zip(&shown.analysis.layers) {
+        assert_eq!(layer.top_k(), 3);
+        assert_eq!(stats.balance.load.iter().sum::<u64>(), patches * 3, "{}", layer.name());
+    }
+    assert_ne!(best(&harness).1, before.1, "the model was run again, so its probabilities changed");
+    harness.get_by_label("k = 3: shown");
+    click(&mut harness, "default 2");
+    assert_eq!(best(&harness), before, "the default brings back the first result");
+}
+
+#[test]
+fn a_small_multiple_becomes_the_shown_one() {
+    let mut harness = window();
+    let multiple = harness.state().state().results.multiples().last().expect("a row of multiples").clone();
+    assert_eq!(multiple.top_k, 8);
+    let changed = multiple.changed[0].expect("comparable").common_ranks_changed_share;
+    assert_eq!(changed, 0.0, "no layer comes before the first, so its first choices cannot change");
+    click(&mut harness, "k = 8: 0 % differ");
+    assert_eq!(harness.state().state().shown().expect("a result").analysis.top_k, Some(8));
+}
+
+#[test]
+fn a_clicked_patch_stays_in_the_inspector() {
+    let mut harness = window();
+    let picture = harness.get_by_label("Heatmap: Chosen expert, layer 1").rect();
+    harness.hover_at(picture.center());
+    harness.run_steps(2);
+    assert!(has_text(&harness, "gate probability"), "the inspector shows the patch under the pointer");
+    harness.get_by_label("Heatmap: Chosen expert, layer 1").click();
+    harness.run_steps(3);
+    let pinned = harness.state().state().view.pinned.expect("a pinned patch");
+    harness.hover_at(egui::pos2(5.0, 5.0));
+    harness.run_steps(3);
+    let layer = harness.state().state().shown_layer().expect("a layer");
+    let (expert, weight) = (layer.experts_of(pinned)[0].0, layer.weights_of(pinned)[0]);
+    let probability = layer.gate_probs_of(pinned)[expert as usize];
+    harness.get_by_label(&format!(
+        "Expert {expert}: gate probability {probability:.4}, chosen at rank 1, combine weight {weight:.4}"
+    ));
+    click(&mut harness, "Unpin");
+    assert_eq!(harness.state().state().view.pinned, None);
+}
+
+#[test]
+fn an_expert_of_the_legend_is_lit_alone() {
+    let mut harness = window();
+    click(&mut harness, "Expert 2");
+    assert_eq!(harness.state().state().view.lit_expert.map(|expert| expert.0), Some(2));
+    click(&mut harness, "Light all");
+    assert_eq!(harness.state().state().view.lit_expert, None);
+}
+
+#[test]
+fn bad_files_end_in_a_message_and_leave_the_picture() {
+    let mut harness = window();
+    let before = best(&harness);
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("empty.png");
+    std::fs::write(&empty, b"").expect("a file");
+    let text = folder.path().join("text.onnx");
+    std::fs::write(&text, b"this is no model").expect("a file");
+    for path in [folder.path().join("missing.jpg"), folder.path().to_owned(), empty, text] {
+        harness.state().send(Command::OpenPaths(vec![path.clone()]));
+        settle(&mut harness);
+        let state = harness.state().state();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let notice = state.notices.last().expect("a message");
+        assert!(notice.title.contains(&name) && notice.details.len() > 10, "{notice:?} for {name}");
+        assert_eq!(best(&harness), before, "what was shown stays after {name}");
+        harness.get_by_label(&harness.state().state().notices.last().expect("a message").title.clone());
+        click(&mut harness, "Dismiss");
+        assert!(harness.state().state().notices.is_empty());
+    }
+}
+
+#[test]
+fn without_the_library_the_window_opens_and_says_what_to_do() {
+    let start = Start { default_model: Some(model()), ..Start::default() };
+    let mut harness = Harness::builder().with_size([1280.0, 800.0]).wgpu().build_eframe(move |cc| {
+        let engine = Engine::start(Some("no-such-library.so".as_ref()));
+        App::new(cc, Arc::new(engine), &start, Settings::default(), None).expect("threads")
+    });
+    settle(&mut harness);
+    let state = harness.state().state();
+    let notice = state.notices.last().expect("a message");
+    assert!(notice.details.contains("no-such-library.so"), "{notice:?}");
+    assert!(state.decoded.is_some(), "the photo is shown all the same");
+}
+
+#[test]
+fn the_sheet_of_shortcuts_opens_and_closes() {
+    let mut harness = window();
+    click(&mut harness, "?");
+    harness.get_by_label("Show or hide the heatmap");
+    click(&mut harness, "Close");
+    assert!(harness.query_by_label("Show or hide the heatmap").is_none());
+}
+
+#[test]
+fn every_control_has_a_name() {
+    let harness = window();
+    let controls = [Role::Button, Role::CheckBox, Role::ComboBox, Role::Slider, Role::TextInput, Role::Image];
+    let nameless: Vec<String> = harness
+        .root()
+        .children_recursive()
+        .filter(|node| controls.contains(&node.accesskit_node().role()))
+        .filter(|node| node.accesskit_node().label().is_none_or(|label| label.trim().is_empty()))
+        .filter(|node| node.accesskit_node().labelled_by().next().is_none())
+        .map(|node| format!("{:?} at {:?}", node.accesskit_node().role(), node.rect()))
+        .collect();
+    assert!(nameless.is_empty(), "{nameless:#?}");
+}
+
+#[test]
+fn a_window_at_rest_asks_for_no_frames() {
+    let mut harness = window();
+    harness.remove_cursor();
+    harness.run_ok();
+    harness.step();
+    for (viewport, output) in &harness.output().viewport_output {
+        assert!(output.repaint_delay > Duration::from_secs(1), "{viewport:?} repaints in {:?}", output.repaint_delay);
+    }
+}
+
+#[test]
+fn every_scale_and_theme_is_drawn() {
+    let mut harness = window();
+    for theme in [egui::ThemePreference::Light, egui::ThemePreference::Dark] {
+        for zoom in [1.0, 2.0] {
+            harness.state().send(Command::SetTheme(theme));
+            harness.state().send(Command::SetZoom(zoom));
+            settle(&mut harness);
+            let picture = harness.render().expect("a picture");
+            let colors: std::collections::HashSet<_> = picture.pixels().map(|pixel| pixel.0).collect();
+            assert!(colors.len() > 500, "{theme:?} at {zoom}: only {} colours", colors.len());
+        }
+    }
+}
