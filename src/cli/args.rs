@@ -1,0 +1,207 @@
+//! What can be written on the command line.
+
+use clap::builder::RangedU64ValueParser;
+use std::path::PathBuf;
+
+/// See which expert of a Mixture-of-Experts vision model handled each patch of an image
+///
+/// Without a command the window opens. Exit codes: 0 done, 1 some inputs failed (each named on standard error), 2 usage.
+#[derive(Debug, clap::Parser)]
+#[command(name = "moescope", version, subcommand_precedence_over_arg = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) window: WindowArgs,
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+}
+
+/// Which model, and how it is run.
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelArgs {
+    /// The ONNX model [default: the bundled one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) model: Option<PathBuf>,
+    /// ONNX Runtime's library [default: ORT_DYLIB_PATH, else beside the program, else the build's copy]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) ort_library: Option<PathBuf>,
+    /// Threads of one run [default: one per physical core]
+    #[arg(long, global = true, value_name = "N", value_parser = positive())]
+    pub(super) threads: Option<usize>,
+}
+
+/// For the window.
+#[derive(Debug, clap::Args)]
+pub(super) struct WindowArgs {
+    /// Images to open
+    #[arg(value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+    /// Opens the window, waits for the result, saves what it shows, and quits
+    #[arg(long, value_name = "PNG")]
+    pub(super) screenshot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) shot: ShotArgs,
+    /// Experts per patch to start with [default: the model's]
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub(super) top_k: Option<usize>,
+    /// MoE layer to start with, counted from 1
+    #[arg(long, value_name = "L", value_parser = positive())]
+    pub(super) layer: Option<usize>,
+}
+
+/// What a screenshot shows.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShotArgs {
+    /// Size of the window in points
+    #[arg(long, requires = "screenshot", value_name = "WxH", default_value = "1280x800", value_parser = size)]
+    pub(super) size: [u32; 2],
+    /// Light or dark [default: as the system has it]
+    #[arg(long, requires = "screenshot", value_name = "THEME")]
+    pub(super) theme: Option<ThemeArg>,
+    /// Pixels per point
+    #[arg(long, requires = "screenshot", value_name = "S", default_value_t = 1.0, value_parser = scale)]
+    pub(super) scale: f32,
+}
+
+/// Colours of the window.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum ThemeArg {
+    Light,
+    Dark,
+}
+
+/// The headless commands.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Classifies images and tells which experts handled them
+    Classify(ClassifyArgs),
+    /// Measures how long each stage takes
+    Bench(BenchArgs),
+    /// Draws the heatmap of one layer into a PNG, with the window's shaders
+    #[cfg(feature = "gui")]
+    Render(RenderArgs),
+}
+
+/// `moescope classify`
+#[derive(Debug, clap::Args)]
+pub(super) struct ClassifyArgs {
+    /// Images to classify
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+    /// Experts per patch [default: the model's]
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub(super) top_k: Option<usize>,
+    /// One JSON object per image and line, as docs/classify-json.md describes
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Writes every input and output of the run as .npy, with an index.json; a folder for each image if there are several
+    #[arg(long, value_name = "DIR")]
+    pub(super) dump: Option<PathBuf>,
+}
+
+/// `moescope bench`
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchArgs {
+    /// The image [default: a bundled sample]
+    #[arg(value_name = "IMAGE")]
+    pub(super) image: Option<PathBuf>,
+    /// Experts per patch [default: the model's]
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub(super) top_k: Option<usize>,
+    /// Number of measured runs
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive())]
+    pub(super) runs: usize,
+    /// One JSON object, with the seconds of every run
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `moescope render`
+#[cfg(feature = "gui")]
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("view").args(["rank", "expert", "entropy", "margin"]))]
+pub(super) struct RenderArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(super) image: PathBuf,
+    /// MoE layer to show, by its number from 1 on or by its name
+    #[arg(long, value_name = "L")]
+    pub(super) layer: String,
+    /// The file to write
+    #[arg(long, value_name = "PNG")]
+    pub(super) out: PathBuf,
+    /// Size of the picture in pixels [default: the image's]
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    pub(super) size: Option<[u32; 2]>,
+    /// Chosen experts of this rank, counted from 1 [default: 1]
+    #[arg(long, value_name = "R", value_parser = positive())]
+    pub(super) rank: Option<usize>,
+    /// Gate probability of this expert, counted from 0
+    #[arg(long, value_name = "E")]
+    pub(super) expert: Option<u32>,
+    /// Gate entropy
+    #[arg(long)]
+    pub(super) entropy: bool,
+    /// Gate margin
+    #[arg(long)]
+    pub(super) margin: bool,
+    /// Experts per patch [default: the model's]
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub(super) top_k: Option<usize>,
+}
+
+/// A whole number from 1 on.
+fn positive() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// `1280x800`
+fn size(text: &str) -> Result<[u32; 2], String> {
+    let parse = |side: &str| side.parse::<u32>().ok().filter(|side| (1..=16_384).contains(side));
+    text.split_once(['x', 'X', '×'])
+        .and_then(|(width, height)| Some([parse(width)?, parse(height)?]))
+        .ok_or_else(|| "write it as WIDTHxHEIGHT, such as 1280x800".to_owned())
+}
+
+fn scale(text: &str) -> Result<f32, String> {
+    let scale = text.parse::<f32>().ok().filter(|scale| (0.25..=8.0).contains(scale));
+    scale.ok_or_else(|| "a number between 0.25 and 8 is needed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn model_flags_may_stand_before_or_after_the_command() {
+        for line in ["moescope --model m classify a", "moescope classify a --model m", "moescope a --model m"] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(args.model.model, Some("m".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        for line in [
+            "classify",
+            "classify a --top-k 0",
+            "classify a --top-k two",
+            "bench --runs 0",
+            "--size 1x1",
+            "--screenshot p --size 10",
+            "--screenshot p --scale 0",
+            "--threads 0",
+            "--unknown",
+        ] {
+            let words = ["moescope"].into_iter().chain(line.split(' '));
+            assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! From the command line's wishes to a model that is ready, and from a file to its analysis with every stage timed.
+
+use super::args::ModelArgs;
+use super::failure::Failure;
+use crate::analysis::{Analysis, OpenModel, assemble};
+use crate::engine::{Engine, RunResult};
+use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
+use crate::model::default_model_path;
+use anyhow::Context;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An engine with one open model.
+pub(super) struct Session {
+    pub(super) engine: Engine,
+    pub(super) model: OpenModel,
+}
+
+impl Session {
+    /// Starts the engine and opens the model.
+    pub(super) fn open(args: &ModelArgs) -> Result<Self, Failure> {
+        let engine = Engine::start(args.ort_library.as_deref());
+        let model = OpenModel::open(&engine, &model_path(args)?, args.threads)?;
+        Ok(Self { engine, model })
+    }
+
+    /// Everything from the file to the statistics. `top_k` is one that the model can run with. An error names the image.
+    pub(super) fn analyse(&self, source: &Source, top_k: Option<usize>) -> anyhow::Result<SourceAnalysis> {
+        let started = Instant::now();
+        let image = Arc::new(source.decode()?);
+        let decode = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let tensor = preprocess(&image, &self.model.card.input)?;
+        let preprocess = started.elapsed().as_secs_f64();
+        let run = self.model.run(&self.engine, &tensor, top_k).with_context(|| source.to_string())?;
+        let mut analysis =
+            assemble(&self.model.card, &image, &tensor, top_k, &run).with_context(|| source.to_string())?;
+        analysis.seconds.decode = decode;
+        analysis.seconds.preprocess = preprocess;
+        Ok(SourceAnalysis { analysis, tensor, run })
+    }
+}
+
+/// Where an image of the command line is.
+pub(super) enum Source {
+    File(PathBuf),
+    Sample(&'static Sample),
+}
+
+impl Source {
+    /// The file that was given, else the first bundled sample.
+    pub(super) fn of(path: Option<&Path>) -> Self {
+        path.map_or(Self::Sample(&SAMPLES[0]), |path| Self::File(path.to_path_buf()))
+    }
+
+    fn decode(&self) -> Result<DecodedImage, InputError> {
+        match self {
+            Self::File(path) => decode_file(path),
+            Self::Sample(sample) => decode_sample(sample.id),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Sample(sample) => write!(f, "sample {}", sample.id),
+        }
+    }
+}
+
+/// An analysis with what went into the model and what came out.
+pub(super) struct SourceAnalysis {
+    pub(super) analysis: Analysis,
+    pub(super) tensor: InputTensor,
+    pub(super) run: RunResult,
+}
+
+/// The model that was asked for, else the bundled one.
+fn model_path(args: &ModelArgs) -> Result<PathBuf, Failure> {
+    match &args.model {
+        Some(path) => Ok(path.clone()),
+        None => default_model_path().ok_or_else(|| {
+            Failure::Fatal(anyhow::anyhow!(
+                "the bundled model is missing: give one with --model, or put {} beside the program",
+                crate::model::DEFAULT_MODEL
+            ))
+        }),
+    }
+}

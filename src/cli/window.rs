@@ -1,0 +1,29 @@
+//! No command: the window opens. A build without it says which one has it.
+
+use super::args::{ModelArgs, WindowArgs};
+use super::failure::Failure;
+
+#[cfg(feature = "gui")]
+pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
+    use super::args::ThemeArg;
+    use crate::ui::{Options, Screenshot};
+
+    let WindowArgs { images, screenshot, shot, top_k, layer } = args;
+    let theme = shot.theme.map(|theme| match theme {
+        ThemeArg::Light => egui::Theme::Light,
+        ThemeArg::Dark => egui::Theme::Dark,
+    });
+    let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
+    let ModelArgs { model, ort_library: library, threads } = model;
+    let layer = layer.map(|layer| layer - 1);
+    Ok(crate::ui::run(Options { images, model, library, threads, top_k, layer, screenshot })?)
+}
+
+#[cfg(not(feature = "gui"))]
+pub(super) fn run(_: WindowArgs, _: ModelArgs) -> Result<(), Failure> {
+    Err(Failure::Usage(
+        "this build has no window: build it with the feature `gui` (it is on by default), or use a command, such as \
+         `moescope classify IMAGE`; `moescope --help` lists them"
+            .to_owned(),
+    ))
+}
