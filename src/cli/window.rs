@@ -6,12 +6,12 @@ use super::failure::Failure;
 #[cfg(feature = "gui")]
 pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     use super::args::ThemeArg;
-    use crate::ui::{Options, Screenshot};
+    use crate::ui::{Options, Screenshot, Theme};
 
     let WindowArgs { images, screenshot, shot, top_k, layer } = args;
     let theme = shot.theme.map(|theme| match theme {
-        ThemeArg::Light => egui::Theme::Light,
-        ThemeArg::Dark => egui::Theme::Dark,
+        ThemeArg::Light => Theme::Light,
+        ThemeArg::Dark => Theme::Dark,
     });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
     let ModelArgs { model, ort_library: library, threads } = model;

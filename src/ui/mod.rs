@@ -18,6 +18,7 @@ pub mod state;
 mod thumbnails;
 mod widgets;
 
+pub use egui::Theme;
 pub use screenshot::Screenshot;
 
 use crate::engine::Engine;
