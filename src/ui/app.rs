@@ -9,7 +9,7 @@ use super::panels::{
 };
 use super::screenshot::Photographer;
 use super::settings::Settings;
-use super::state::{AppState, file_name};
+use super::state::{AppState, Side, file_name};
 use super::thumbnails::ThumbnailTextures;
 use super::{design, dialogs, gpu, shortcuts};
 use crate::analysis::{AnalysisService, ImageId, OutcomeId, Wanted};
@@ -139,7 +139,7 @@ impl App {
             self.pasted += 1;
             self.commands.send(Command::Paste(Arc::new(decoded(&image, self.pasted))));
         }
-        for command in shortcuts::pressed(ctx) {
+        for command in shortcuts::pressed(ctx, self.state.help_open) {
             self.commands.send(command);
         }
     }
@@ -275,14 +275,18 @@ fn panel_frame(ui: &Ui) -> Frame {
 fn window_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut PanelState) {
     let frame = panel_frame(ui);
     let bar = frame.inner_margin(Margin::symmetric(10, 4));
-    Panel::top("top bar").frame(bar).show(ui, |ui| top_bar::top_bar_ui(ui, ctx));
+    let narrow = ui.available_width() < MIN_WIDTH_FOR_PANELS;
+    Panel::top("top bar").frame(bar).show(ui, |ui| top_bar::top_bar_ui(ui, ctx, narrow));
     Panel::bottom("status").exact_size(24.0).frame(bar.inner_margin(Margin::symmetric(10, 2))).show(ui, |ui| {
         status::status_ui(ui, ctx);
     });
-    if ui.available_width() >= MIN_WIDTH_FOR_PANELS {
+    let shows = |side: Side| !narrow || ctx.state.view.narrow_side == Some(side);
+    if shows(Side::Left) {
         Panel::left("left").default_size(LEFT_WIDTH).size_range(180.0..=360.0).frame(frame).show(ui, |ui| {
             left_ui(ui, ctx, thumbnails, &mut local.images);
         });
+    }
+    if shows(Side::Right) {
         Panel::right("right").default_size(RIGHT_WIDTH).size_range(280.0..=520.0).frame(frame).show(ui, |ui| {
             right_ui(ui, ctx);
         });
@@ -306,10 +310,12 @@ fn right_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         predictions::predictions_ui(ui, ctx);
         ui.separator();
         routing::routing_ui(ui, ctx);
-        ui.separator();
-        load::load_ui(ui, ctx);
-        ui.separator();
-        inspector::inspector_ui(ui, ctx);
+        if ctx.state.shown_layer().is_some() {
+            ui.separator();
+            load::load_ui(ui, ctx);
+            ui.separator();
+            inspector::inspector_ui(ui, ctx);
+        }
     });
 }
 

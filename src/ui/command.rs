@@ -1,6 +1,6 @@
 //! Everything that a person can ask of the window, as plain data. Panels send commands; only the state applies them.
 
-use super::state::OverlayKind;
+use super::state::{OverlayKind, Side};
 use crate::analysis::ImageId;
 use crate::input::DecodedImage;
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
@@ -57,8 +57,17 @@ pub enum Command {
     LightExpert(ExpertIdx),
     /// Keep a patch in the inspector.
     Pin(PatchIdx),
+    /// Pin the patch so many rows and columns further; the middle one if none is pinned.
+    MovePin {
+        /// Rows down.
+        rows: isize,
+        /// Columns to the right.
+        cols: isize,
+    },
     /// Nothing is pinned or lit any more.
     ClearSelection,
+    /// Open or close a side panel of a narrow window.
+    ToggleSide(Side),
     /// Light, dark, or as the system says.
     SetTheme(egui::ThemePreference),
     /// Scale of the whole window, 1 is 100 %.

@@ -25,6 +25,10 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
     KeyboardShortcut::new(Modifiers::COMMAND, key)
 }
 
+const fn shift(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::SHIFT, key)
+}
+
 const fn row(
     keys: &'static [KeyboardShortcut],
     text: &'static str,
@@ -37,6 +41,8 @@ const fn row(
 const fn everywhere(shortcut: Shortcut) -> Shortcut {
     Shortcut { everywhere: true, ..shortcut }
 }
+
+const SHEET_KEYS: &[KeyboardShortcut] = &[plain(Key::Questionmark), plain(Key::F1)];
 
 /// All shortcuts in the order of the sheet, but for the digits, which [`pressed`] adds.
 pub const SHORTCUTS: &[Shortcut] = &[
@@ -53,29 +59,47 @@ pub const SHORTCUTS: &[Shortcut] = &[
     row(&[plain(Key::C)], "C", "Show or hide what the model saw", || Command::ToggleCrop),
     row(&[plain(Key::F)], "F", "Fit the image", || Command::FitImage),
     row(&[plain(Key::Num0)], "0", "One image pixel per screen pixel", || Command::ZoomToPixels),
+    row(&[shift(Key::ArrowRight)], "Shift+→", "Pin the patch to the right", || Command::MovePin { rows: 0, cols: 1 }),
+    row(&[shift(Key::ArrowLeft)], "Shift+←", "Pin the patch to the left", || Command::MovePin { rows: 0, cols: -1 }),
+    row(&[shift(Key::ArrowDown)], "Shift+↓", "Pin the patch below", || Command::MovePin { rows: 1, cols: 0 }),
+    row(&[shift(Key::ArrowUp)], "Shift+↑", "Pin the patch above", || Command::MovePin { rows: -1, cols: 0 }),
     row(&[plain(Key::Escape)], "Esc", "Unpin the patch, light all experts", || Command::ClearSelection),
-    everywhere(row(&[ctrl(Key::E)], "Ctrl+E", "Copy the window as a picture", || Command::CopyView)),
     everywhere(row(&[ctrl(Key::Q)], "Ctrl+Q", "Quit", || Command::Quit)),
-    row(&[KeyboardShortcut::new(Modifiers::NONE, Key::Questionmark), plain(Key::F1)], "? or F1", "This sheet", || {
-        Command::ToggleHelp
-    }),
+    row(SHEET_KEYS, "? or F1", "This sheet", || Command::ToggleHelp),
 ];
 
 const DIGITS: [Key; 9] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
 
-/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input.
+/// Keys whose commands do not stand in [`SHORTCUTS`]: the digits, and copying and pasting, which come as events of their own.
+pub const OTHERS: &[(&str, &str)] = &[
+    ("1 … 9", "Rank or expert that the heatmap shows"),
+    ("Ctrl+C", "Copy the window as a picture"),
+    ("Ctrl+V", "Open the picture in the clipboard"),
+];
+
+/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input. While the sheet is
+/// open its keys only close it, and Esc is left for it.
 #[must_use]
-pub fn pressed(ctx: &egui::Context) -> Vec<Command> {
+pub fn pressed(ctx: &egui::Context, sheet_open: bool) -> Vec<Command> {
+    if sheet_open {
+        let close = SHEET_KEYS.iter().any(|keys| ctx.input_mut(|input| input.consume_shortcut(keys)));
+        return close.then_some(Command::ToggleHelp).into_iter().collect();
+    }
     let free = ctx.memory(|memory| memory.focused().is_none());
     ctx.input_mut(|input| {
-        let table = SHORTCUTS
-            .iter()
-            .filter(|shortcut| free || shortcut.everywhere)
+        // egui takes Shift+→ for → as well, so keys with modifiers have to be asked for first.
+        let modified = |shortcut: &Shortcut| shortcut.keys[0].modifiers != Modifiers::NONE;
+        let (first, then): (Vec<&Shortcut>, Vec<&Shortcut>) =
+            SHORTCUTS.iter().filter(|shortcut| free || shortcut.everywhere).partition(|shortcut| modified(shortcut));
+        let table = first
+            .into_iter()
+            .chain(then)
             .filter(|shortcut| shortcut.keys.iter().any(|keys| input.consume_shortcut(keys)))
             .map(|shortcut| (shortcut.command)());
         let mut commands: Vec<Command> = table.collect();
         if free {
+            commands.extend(input.events.contains(&egui::Event::Copy).then_some(Command::CopyView));
             let digits = (0..DIGITS.len()).filter(|&at| input.consume_key(Modifiers::NONE, DIGITS[at]));
             commands.extend(digits.map(Command::SetOverlayIndex));
         }

@@ -2,6 +2,7 @@
 
 use crate::analysis::{ImageId, Outcome};
 use crate::input::DecodedImage;
+use crate::render::{ColorScale, text_color_on};
 use crate::routing::{LayerRouting, PatchGrid, PatchIdx};
 use crate::ui::camera::{Camera, image_from_screen};
 use crate::ui::command::Command;
@@ -178,7 +179,8 @@ fn number_ui(
         }
         OverlayKind::GateProbability => {
             let Some(probability) = layer.gate_probs_of(patch).get(view.gate_expert) else { return };
-            (format!("{probability:.2}"), egui::Color32::WHITE)
+            let [r, g, b] = text_color_on(ColorScale::default().color(*probability));
+            (format!("{probability:.2}"), egui::Color32::from_rgb(r, g, b))
         }
         OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
     };

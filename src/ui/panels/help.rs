@@ -3,7 +3,7 @@
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
-use crate::ui::shortcuts::SHORTCUTS;
+use crate::ui::shortcuts::{OTHERS, SHORTCUTS};
 
 /// A modal window with every shortcut.
 pub fn help_ui(ui: &egui::Ui, ctx: &ViewCtx<'_>) {
@@ -11,15 +11,18 @@ pub fn help_ui(ui: &egui::Ui, ctx: &ViewCtx<'_>) {
         return;
     }
     let modal = egui::Modal::new(egui::Id::unique("shortcuts")).show(ui.ctx(), |ui| {
-        ui.set_width(400.0);
+        ui.set_width(640.0);
         ui.label(design::heading("Keyboard shortcuts"));
         ui.add_space(design::space::S);
-        egui::Grid::new("shortcut rows").num_columns(2).spacing([24.0, 6.0]).striped(true).show(ui, |ui| {
-            let digits = ("1 … 9", "Rank or expert that the heatmap shows");
-            let rows = SHORTCUTS.iter().map(|shortcut| (shortcut.text, shortcut.action)).chain([digits]);
-            for (keys, action) in rows {
-                ui.label(design::strong(keys));
-                ui.label(action);
+        let table = SHORTCUTS.iter().map(|shortcut| (shortcut.text, shortcut.action));
+        let rows: Vec<(&str, &str)> = table.chain(OTHERS.iter().copied()).collect();
+        let half = rows.len().div_ceil(2);
+        egui::Grid::new("shortcut rows").num_columns(4).spacing([20.0, 4.0]).striped(true).show(ui, |ui| {
+            for row in 0..half {
+                for (keys, action) in [rows.get(row), rows.get(half + row)].into_iter().flatten() {
+                    ui.label(design::strong(*keys));
+                    ui.label(*action);
+                }
                 ui.end_row();
             }
         });

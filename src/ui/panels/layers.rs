@@ -24,7 +24,7 @@ pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         "Each bar is one expert: how many patches it handles in that layer. Expert numbers of different layers have nothing to do with each other",
     );
     let Some(shown) = ctx.state.shown() else {
-        ui.weak("The layers of the open model appear here");
+        ui.weak("None yet");
         return;
     };
     if shown.analysis.trace.layers.is_empty() {

@@ -83,17 +83,21 @@ fn hover_bars(balance: &LayerBalance, total: u64, layer: usize) -> BarChart {
         balance.load.iter().enumerate().map(|(expert, &load)| {
             Bar::new(expert as f64, load as f64).width(0.8).fill(UNSEEN).stroke(egui::Stroke::NONE)
         });
-    let shares = balance.load.clone();
-    BarChart::new(format!("load of layer {layer}"), bars.collect()).color(UNSEEN).element_formatter(Box::new(
-        move |bar, _| {
-            let load = shares.get(bar.argument as usize).copied().unwrap_or(0);
-            let share = load as f64 / total.max(1) as f64 * 100.0;
-            format!(
-                "Expert {}\n{load} of {total} assignments ({share:.1} %)\nClick: only its patches stay lit",
-                bar.argument
-            )
-        },
-    ))
+    let texts: Vec<String> = (0..balance.load.len()).map(|expert| expert_text(balance, total, expert)).collect();
+    BarChart::new(format!("load of layer {layer}"), bars.collect())
+        .color(UNSEEN)
+        .element_formatter(Box::new(move |bar, _| texts.get(bar.argument as usize).cloned().unwrap_or_default()))
+}
+
+/// Every number of one expert, for the tooltip of its bar.
+fn expert_text(balance: &LayerBalance, total: u64, expert: usize) -> String {
+    let load = balance.load[expert];
+    let share = load as f64 / total.max(1) as f64 * 100.0;
+    format!(
+        "Expert {expert}\nLoad {load} of {total} assignments ({share:.1} %)\nImportance {:.2} (sum of gate probabilities)\n\
+         Gate mass {:.2} (sum of combine weights)\nClick: only its patches stay lit",
+        balance.importance[expert], balance.gate_mass[expert]
+    )
 }
 
 /// A number under every bar, or under some of them when there are many.

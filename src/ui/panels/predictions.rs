@@ -14,7 +14,10 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
         }
     });
     let Some(shown) = ctx.state.shown() else {
-        ui.weak("Open an image to classify it");
+        ui.weak(match ctx.state.model.open {
+            Some(_) => "Open an image to classify it",
+            None => "They need a model",
+        });
         return;
     };
     if let Some(assumption) = shown.model.assumption() {

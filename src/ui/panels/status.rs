@@ -11,7 +11,12 @@ pub fn status_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
 
 fn sentence(ctx: &ViewCtx<'_>) -> String {
     let Some(shown) = ctx.state.shown() else {
-        return if ctx.state.model.opening { "Loading the model…".into() } else { "Nothing to show yet".into() };
+        let text = match (ctx.state.model.opening, ctx.state.images.current()) {
+            (true, _) => "Loading the model…",
+            (false, Some(image)) => &image.title,
+            (false, None) => "Nothing is open",
+        };
+        return text.to_owned();
     };
     let title = ctx.state.images.get(shown.image).map_or("closed image", |entry| &entry.title);
     let image = &shown.analysis.image;

@@ -4,21 +4,14 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
 use crate::ui::state::OverlayKind;
-use egui::{ComboBox, Slider, Ui};
+use egui::{ComboBox, Slider, Ui, vec2};
 
 /// Overlay, rank or expert, opacity, grid, crop, zoom.
 pub fn toolbar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.horizontal_wrapped(|ui| {
         overlay_box(ui, ctx);
         index_box(ui, ctx);
-        let mut opacity = ctx.state.settings.opacity * 100.0;
-        ui.spacing_mut().slider_width = 84.0;
-        let slider = Slider::new(&mut opacity, 0.0..=100.0).suffix(" %").fixed_decimals(0);
-        let label = ui.label("Opacity");
-        let response = ui.add(slider).labelled_by(label.id).on_hover_text("How strongly the heatmap covers the photo");
-        if response.changed() {
-            ctx.send(Command::SetOpacity(opacity / 100.0));
-        }
+        opacity_ui(ui, ctx);
         ui.add_space(space::XS);
         let toggles = [
             ("Grid", "Patch grid (key: G)", ctx.state.settings.grid, Command::ToggleGrid),
@@ -34,6 +27,24 @@ pub fn toolbar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         }
         if ui.button("1:1").on_hover_text("One image pixel per screen pixel (key: 0)").clicked() {
             ctx.send(Command::ZoomToPixels);
+        }
+    });
+}
+
+/// The slider wraps as one with its label, and does without its number where there is little room.
+fn opacity_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    const WIDTH: f32 = 130.0;
+    const WIDTH_OF_NUMBER: f32 = 60.0;
+    let roomy = ui.max_rect().width() > 560.0;
+    let mut opacity = ctx.state.settings.opacity * 100.0;
+    let width = if roomy { WIDTH + WIDTH_OF_NUMBER } else { WIDTH };
+    ui.allocate_ui(vec2(width, ui.spacing().interact_size.y), |ui| {
+        ui.spacing_mut().slider_width = 76.0;
+        let label = ui.label("Opacity");
+        let slider = Slider::new(&mut opacity, 0.0..=100.0).suffix(" %").fixed_decimals(0).show_value(roomy);
+        let response = ui.add(slider).labelled_by(label.id).on_hover_text("How strongly the heatmap covers the photo");
+        if response.changed() {
+            ctx.send(Command::SetOpacity(opacity / 100.0));
         }
     });
 }

@@ -4,12 +4,12 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::settings::Settings;
-use crate::ui::state::OverlayKind;
+use crate::ui::state::{OverlayKind, Side};
 use crate::ui::widgets::millis;
 use egui::{Button, MenuBar, Sense, ThemePreference, Ui, vec2};
 
-/// Name, menus, model, provider, theme, help.
-pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+/// Name, menus, model, provider, theme, help. A narrow window has buttons for its side panels instead of the model.
+pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, narrow: bool) {
     MenuBar::new().ui(ui, |ui| {
         ui.label(design::strong("MoE Scope"));
         ui.add_space(space::S);
@@ -21,8 +21,12 @@ pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
                 ctx.send(Command::ToggleHelp);
             }
             theme_button(ui, ctx);
-            run_chip(ui, ctx);
-            model_chip(ui, ctx);
+            if narrow {
+                side_buttons(ui, ctx);
+            } else {
+                run_chip(ui, ctx);
+                model_chip(ui, ctx);
+            }
         });
     });
 }
@@ -48,7 +52,7 @@ fn file_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         }
     });
     ui.separator();
-    item(ui, ctx, "Copy the window as a picture", "Ctrl+E", Command::CopyView);
+    item(ui, ctx, "Copy the window as a picture", "Ctrl+C", Command::CopyView);
     ui.separator();
     item(ui, ctx, "Quit", "Ctrl+Q", Command::Quit);
 }
@@ -117,6 +121,18 @@ fn theme_button(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     painter.circle_stroke(center, radius, egui::Stroke::new(1.5, visuals.fg_stroke.color));
     if response.on_hover_text(name).clicked() {
         ctx.send(Command::SetTheme(other));
+    }
+}
+
+fn side_buttons(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let sides = [
+        (Side::Right, "Numbers", "Predictions, top-k, load and the inspector"),
+        (Side::Left, "Images", "Images, samples and layers"),
+    ];
+    for (side, text, help) in sides {
+        if ui.selectable_label(ctx.state.view.narrow_side == Some(side), text).on_hover_text(help).clicked() {
+            ctx.send(Command::ToggleSide(side));
+        }
     }
 }
 

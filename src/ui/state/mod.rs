@@ -7,7 +7,7 @@ mod view;
 pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
 pub use results::{Multiple, Results};
-pub use view::{OverlayKind, View};
+pub use view::{OverlayKind, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
@@ -148,7 +148,11 @@ impl AppState {
             }
             Command::LightExpert(expert) => self.view.toggle_lit(expert),
             Command::Pin(patch) => self.view.pinned = if self.view.pinned == Some(patch) { None } else { Some(patch) },
+            Command::MovePin { rows, cols } => self.move_pin(rows, cols),
             Command::ClearSelection => (self.view.pinned, self.view.lit_expert) = (None, None),
+            Command::ToggleSide(side) => {
+                self.view.narrow_side = if self.view.narrow_side == Some(side) { None } else { Some(side) };
+            }
             Command::SetTheme(theme) => self.settings.theme = theme,
             Command::SetZoom(zoom) => self.settings.zoom = zoom,
             Command::ToggleHelp => self.help_open = !self.help_open,
@@ -240,6 +244,17 @@ impl AppState {
             OverlayKind::GateEntropy | OverlayKind::GateMargin => {}
         }
         self.clamp_view();
+    }
+
+    fn move_pin(&mut self, rows: isize, cols: isize) {
+        let Some(grid) = self.results.shown().map(|shown| shown.analysis.grid) else { return };
+        let Some(pinned) = self.view.pinned else {
+            self.view.pinned = grid.patch_at(grid.rows / 2, grid.cols / 2);
+            return self.clamp_view();
+        };
+        let (row, col) = grid.row_col(pinned);
+        let to = |at: usize, by: isize, count: usize| at.saturating_add_signed(by).min(count.saturating_sub(1));
+        self.view.pinned = grid.patch_at(to(row, rows, grid.rows), to(col, cols, grid.cols));
     }
 
     fn set_top_k(&mut self, top_k: usize) {

@@ -1,3 +1,5 @@
+//! Commands and events against the state, without a window, a worker or a GPU.
+
 use super::*;
 use crate::analysis::{Analysis, LayerStats, OutcomeId, StageSeconds};
 use crate::engine::{ModelHandle, Provider};
@@ -168,6 +170,19 @@ fn picking_out_twice_is_putting_back() {
     for expected in [Some(PatchIdx(0)), None] {
         fixture.state.apply(Command::Pin(PatchIdx(0)));
         assert_eq!(fixture.state.view.pinned, expected);
+    }
+}
+
+#[test]
+fn the_pin_moves_by_keys_and_stays_on_the_grid() {
+    let mut fixture = Fixture::new();
+    fixture.state.apply(Command::MovePin { rows: 0, cols: 1 });
+    assert_eq!(fixture.state.view.pinned, None, "there is nothing to pin yet");
+    let image = fixture.current();
+    fixture.result(image, 2);
+    for (rows, cols) in [(0, 1), (0, 1), (-1, 0)] {
+        fixture.state.apply(Command::MovePin { rows, cols });
+        assert_eq!(fixture.state.view.pinned, Some(PatchIdx(0)), "a grid of one patch");
     }
 }
 

@@ -52,6 +52,15 @@ impl OverlayKind {
     }
 }
 
+/// A side panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Images, samples and layers.
+    Left,
+    /// Predictions, routing, load and the inspector.
+    Right,
+}
+
 /// What the person looks at. Indices may be out of range for a newly opened model; [`View::clamp`] mends that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
@@ -61,6 +70,8 @@ pub struct View {
     pub rank: usize,
     /// The expert whose gate probability the heatmap shows, from 0.
     pub gate_expert: usize,
+    /// The side panel that is open while the window is too narrow for both.
+    pub narrow_side: Option<Side>,
     /// Whether the heatmap is hidden, so that the photo alone is seen.
     pub hide_overlay: bool,
     /// Only this expert's patches are lit.
@@ -74,7 +85,7 @@ impl View {
     pub fn clamp(&mut self, layers: &[LayerRouting]) {
         self.layer.0 = self.layer.0.min(layers.len().saturating_sub(1));
         let Some(layer) = layers.get(self.layer.0) else {
-            *self = Self { layer: self.layer, ..Self::default() };
+            *self = Self { layer: self.layer, narrow_side: self.narrow_side, ..Self::default() };
             return;
         };
         self.rank = self.rank.min(layer.top_k() - 1);
@@ -104,11 +115,9 @@ mod tests {
             lit_expert: Some(ExpertIdx(2)),
             pinned: Some(PatchIdx(2)),
             hide_overlay: true,
+            narrow_side: None,
         };
         view.clamp(&[layer]);
-        assert_eq!(
-            view,
-            View { layer: LayerIdx(0), rank: 0, gate_expert: 1, lit_expert: None, pinned: None, hide_overlay: true }
-        );
+        assert_eq!(view, View { gate_expert: 1, hide_overlay: true, ..View::default() });
     }
 }
