@@ -23,10 +23,11 @@ impl RoutingBuffers {
         trace: &RoutingTrace,
         measures: &[TokenMeasures],
     ) -> Result<Self, RenderError> {
+        // All before the first upload: whoever draws may ask for the same routing in every frame.
+        trace.layers.iter().try_for_each(|routing| check_size(device, routing))?;
         let layers = trace.layers.iter().zip(measures);
-        let layers: Vec<_> = layers
-            .map(|(routing, measures)| LayerBuffers::new(device, pipelines, routing, measures))
-            .collect::<Result<_, _>>()?;
+        let layers: Vec<_> =
+            layers.map(|(routing, measures)| LayerBuffers::new(device, pipelines, routing, measures)).collect();
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("load count") });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -40,6 +41,19 @@ impl RoutingBuffers {
     }
 }
 
+/// Weights, gate probabilities, and two measures per token share a buffer.
+fn check_size(device: &wgpu::Device, routing: &LayerRouting) -> Result<(), RenderError> {
+    let values = routing.weights().len() + routing.gate_probs().len() + 2 * routing.num_tokens();
+    let bytes = (values * size_of::<f32>()) as u64;
+    let limits = device.limits();
+    let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    if bytes <= limit {
+        Ok(())
+    } else {
+        Err(RenderError::LayerTooLarge { layer: routing.name().to_owned(), bytes, limit })
+    }
+}
+
 /// One layer, as shaders/layer.wgsl declares it.
 #[derive(Debug)]
 pub(super) struct LayerBuffers {
@@ -50,26 +64,15 @@ pub(super) struct LayerBuffers {
 }
 
 impl LayerBuffers {
-    fn new(
-        device: &wgpu::Device,
-        pipelines: &Pipelines,
-        routing: &LayerRouting,
-        measures: &TokenMeasures,
-    ) -> Result<Self, RenderError> {
+    fn new(device: &wgpu::Device, pipelines: &Pipelines, routing: &LayerRouting, measures: &TokenMeasures) -> Self {
         let shape = LayerShape {
             num_tokens: routing.num_tokens() as u32,
             num_experts: routing.num_experts() as u32,
             top_k: routing.top_k() as u32,
         };
         let parts = [routing.weights(), &measures.entropy, &measures.margin, routing.gate_probs()];
-        let limits = device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let bytes = parts.iter().map(|part| size_of_val(*part) as u64).sum();
-        if bytes > limit {
-            return Err(RenderError::LayerTooLarge { layer: routing.name().to_owned(), bytes, limit });
-        }
         let experts: Vec<u32> = routing.experts().iter().map(|expert| expert.0).collect();
-        Ok(Self::upload(device, pipelines, shape, &experts, &parts.concat()))
+        Self::upload(device, pipelines, shape, &experts, &parts.concat())
     }
 
     /// No token and no expert.
