@@ -3,9 +3,11 @@
 use super::error::InputError;
 use super::samples::SAMPLES;
 use super::{DecodedImage, ImageSource, jpeg, sniff};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::io::{Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The most pixels that an image may have: 128 Mi, which are 512 MiB as RGBA.
 pub const MAX_PIXELS: u64 = 128 << 20;
@@ -46,7 +48,8 @@ pub fn decode_sample(id: &'static str) -> Result<DecodedImage, InputError> {
     decode_bytes(sample.bytes, ImageSource::Sample(id))
 }
 
-/// Decodes an image: the first frame, EXIF orientation applied, 8 bits per channel, straight alpha.
+/// Decodes an image: the first frame, EXIF orientation applied, 8 bits per channel, straight alpha. Colour profiles are
+/// not applied: models were trained on pixels as they stand in the file.
 ///
 /// # Errors
 /// [`InputError`] with the source's name in its text; never a partly decoded image.
@@ -55,40 +58,47 @@ pub fn decode_bytes(bytes: &[u8], source: ImageSource) -> Result<DecodedImage, I
     if bytes.is_empty() {
         return Err(InputError::Empty { name });
     }
-    let decoded = decode(bytes, &name)?;
-    let rgba = into_rgba(decoded);
-    let (width, height) = rgba.dimensions();
-    Ok(DecodedImage { source, width, height, rgba: rgba.into_raw().into() })
+    let pixels = match format(bytes, &source)? {
+        ImageFormat::Jpeg => jpeg::decode(bytes, &name)?,
+        format => decode_as(format, bytes, &name)?,
+    };
+    Ok(DecodedImage { source, width: pixels.width, height: pixels.height, rgba: pixels.rgba })
 }
 
-fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage, InputError> {
-    let damaged = |error: ImageError| damaged(name, &error);
-    let unreadable =
-        |error: std::io::Error| InputError::Unreadable { name: name.to_owned(), reason: error.to_string() };
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
-    let Some(format) = reader.format() else {
-        let sniff::Guess { looks_like, remedy } = sniff::guess(bytes);
-        return Err(InputError::NotAnImage { name: name.to_owned(), looks_like, remedy });
+/// The format by the first bytes. Only TGA has no mark of its own, so that there the file's name must tell it.
+fn format(bytes: &[u8], source: &ImageSource) -> Result<ImageFormat, InputError> {
+    let extension = match source {
+        ImageSource::File(path) => path.extension().and_then(|extension| extension.to_str()).unwrap_or_default(),
+        ImageSource::Sample(_) | ImageSource::Clipboard(_) => "",
     };
-    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
-        return Err(InputError::Truncated { name: name.to_owned() });
+    let not_an_image =
+        |sniff::Guess { looks_like, remedy }| InputError::NotAnImage { name: source.name(), looks_like, remedy };
+    match image::guess_format(bytes) {
+        // Most cameras' raw files are TIFF files whose first image is a small preview.
+        Ok(ImageFormat::Tiff) if sniff::is_camera_raw(bytes) => Err(not_an_image(sniff::CAMERA_RAW)),
+        Ok(format) if format.reading_enabled() => Ok(format),
+        _ if extension.eq_ignore_ascii_case("tga") => Ok(ImageFormat::Tga),
+        _ => Err(not_an_image(sniff::guess(bytes))),
     }
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    check_size(&decoder, name)?;
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8], name: &str) -> Result<Pixels, InputError> {
+    let damaged = |error: ImageError| damaged(name, &error);
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(damaged)?;
+    check_size(decoder.dimensions().into(), name)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     // The decoder itself only limits what it needs besides the pixels.
     limits.reserve(decoder.total_bytes()).map_err(damaged)?;
     decoder.set_limits(limits).map_err(damaged)?;
     // An image whose metadata cannot be read is upright as far as anyone knows.
-    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    image.apply_orientation(orientation);
-    Ok(image)
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    Ok(Pixels::from(image).upright(orientation))
 }
 
-fn check_size(decoder: &impl ImageDecoder, name: &str) -> Result<(), InputError> {
-    let (width, height) = decoder.dimensions();
+/// Refuses an image that has no pixels or too many.
+pub(super) fn check_size([width, height]: [u32; 2], name: &str) -> Result<(), InputError> {
     if width == 0 || height == 0 {
         return Err(InputError::Damaged { name: name.to_owned(), reason: "it has no pixels".to_owned() });
     }
@@ -100,26 +110,59 @@ fn check_size(decoder: &impl ImageDecoder, name: &str) -> Result<(), InputError>
 }
 
 fn damaged(name: &str, error: &ImageError) -> InputError {
-    if let ImageError::IoError(io) = error
-        && io.kind() == std::io::ErrorKind::UnexpectedEof
-    {
-        return InputError::Truncated { name: name.to_owned() };
+    match error {
+        ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            InputError::Truncated { name: name.to_owned() }
+        }
+        error => InputError::damaged(name, error),
     }
-    // Some decoders' words run over several lines.
-    let reason = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    InputError::Damaged { name: name.to_owned(), reason }
 }
 
-/// Most photos are RGB: expanding them here is several times faster than the general conversion.
-fn into_rgba(image: DynamicImage) -> image::RgbaImage {
-    match image {
-        DynamicImage::ImageRgb8(rgb) => {
-            let (width, height) = rgb.dimensions();
-            let pixels = rgb.as_raw().as_chunks::<3>().0;
-            let rgba: Vec<u8> = pixels.iter().flat_map(|&[r, g, b]| [r, g, b, u8::MAX]).collect();
-            image::RgbaImage::from_raw(width, height, rgba).unwrap_or_else(|| DynamicImage::ImageRgb8(rgb).into_rgba8())
+/// The pixels of a [`DecodedImage`].
+pub(super) struct Pixels {
+    width: u32,
+    height: u32,
+    rgba: Arc<[u8]>,
+}
+
+impl Pixels {
+    /// Allocates the buffer once, where it stays, and lets a decoder write into it.
+    pub(super) fn filled_by<E>(
+        width: u32,
+        height: u32,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut rgba: Arc<[u8]> = std::iter::repeat_n(0, width as usize * height as usize * 4).collect();
+        fill(Arc::make_mut(&mut rgba))?;
+        Ok(Self { width, height, rgba })
+    }
+
+    /// Opaque pixels of `width × height × 3` bytes.
+    pub(super) fn from_rgb(width: u32, height: u32, rgb: &[u8]) -> Self {
+        let rgba = rgb.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, u8::MAX]).collect();
+        Self { width, height, rgba }
+    }
+
+    /// Applies the orientation that the file asks for.
+    pub(super) fn upright(self, orientation: Orientation) -> Self {
+        if orientation == Orientation::NoTransforms {
+            return self;
         }
-        other => other.into_rgba8(),
+        let Some(image) = image::RgbaImage::from_raw(self.width, self.height, self.rgba.to_vec()) else { return self };
+        let mut image = DynamicImage::ImageRgba8(image);
+        image.apply_orientation(orientation);
+        Self::from(image)
+    }
+}
+
+impl From<DynamicImage> for Pixels {
+    fn from(image: DynamicImage) -> Self {
+        let (width, height) = (image.width(), image.height());
+        match image {
+            // The general conversion is several times slower, and most photos are RGB.
+            DynamicImage::ImageRgb8(rgb) => Self::from_rgb(width, height, &rgb),
+            other => Self { width, height, rgba: other.into_rgba8().into_raw().into() },
+        }
     }
 }
 

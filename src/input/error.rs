@@ -74,3 +74,11 @@ pub enum InputError {
         reason: String,
     },
 }
+
+impl InputError {
+    /// A decoder's refusal, in one line: some decoders' words run over several.
+    pub(super) fn damaged(name: &str, error: &impl std::error::Error) -> Self {
+        let reason = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Damaged { name: name.to_owned(), reason }
+    }
+}

@@ -7,6 +7,7 @@ use crate::model::{CropRule, InputCard, Layout, ResizeFilter, ResizeRule};
 use crate::routing::PixelRect;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use std::error::Error;
 
 /// Scales, crops and normalises an image for a model.
 ///
@@ -16,26 +17,40 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 /// # Errors
 /// [`InputError::Resize`] when the resizer refuses the sizes.
 pub fn preprocess(image: &DecodedImage, card: &InputCard) -> Result<InputTensor, InputError> {
-    let refused = |reason: String| InputError::Resize { name: image.source.name(), reason };
     let seen = seen_rect([image.width, image.height], card);
-    let source = ImageRef::new(image.width, image.height, &image.rgba, PixelType::U8x4)
-        .map_err(|error| refused(error.to_string()))?;
-    let mut scaled = Image::new(card.width, card.height, PixelType::U8x4);
-    let [x, y, width, height] = seen;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter(card.resize.filter)))
-        .use_alpha(false)
-        .crop(x, y, width, height);
-    Resizer::new().resize(&source, &mut scaled, &options).map_err(|error| refused(error.to_string()))?;
-    let (height_px, width_px) = (card.height as usize, card.width as usize);
+    let scaled = scaled_part(image, seen, card)
+        .map_err(|reason| InputError::Resize { name: image.source.name(), reason: reason.to_string() })?;
+    let (height, width) = (card.height as usize, card.width as usize);
     let shape = match card.layout {
-        Layout::Nchw => [1, 3, height_px, width_px],
-        Layout::Nhwc => [1, height_px, width_px, 3],
+        Layout::Nchw => [1, 3, height, width],
+        Layout::Nhwc => [1, height, width, 3],
     };
     let [x, y, width, height] = seen.map(|value| value as f32);
     let data = normalized(scaled.buffer(), card).into();
     Ok(InputTensor { shape, data, seen: PixelRect { x, y, width, height } })
 }
+
+/// Scales a part of the image to the model's input, first across, then down, as Pillow does: the bytes between the two
+/// are rounded and clipped, so that the order is seen in the result.
+fn scaled_part(image: &DecodedImage, part: [f64; 4], card: &InputCard) -> Result<Image<'static>, Box<dyn Error>> {
+    let [x, y, width, height] = part;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter(card.resize.filter))).use_alpha(false);
+    let mut resizer = Resizer::new();
+    // The rows that the second step reads: those of the part and as many on both sides as the filter reaches.
+    let reach = FILTER_REACH * (height / f64::from(card.height)).max(1.0);
+    let top = (y - reach).floor().max(0.0);
+    let bottom = (y + height + reach).ceil().min(f64::from(image.height));
+
+    let source = ImageRef::new(image.width, image.height, &image.rgba, PixelType::U8x4)?;
+    let mut across = Image::new(card.width, (bottom - top) as u32, PixelType::U8x4);
+    resizer.resize(&source, &mut across, &options.crop(x, top, width, bottom - top))?;
+    let mut scaled = Image::new(card.width, card.height, PixelType::U8x4);
+    resizer.resize(&across, &mut scaled, &options.crop(0.0, y - top, f64::from(card.width), height))?;
+    Ok(scaled)
+}
+
+/// The widest filter's (Lanczos) in pixels, of the larger of both scales.
+const FILTER_REACH: f64 = 3.0;
 
 fn filter(filter: ResizeFilter) -> FilterType {
     match filter {

@@ -7,6 +7,9 @@ pub(super) struct Guess {
 }
 
 const CONVERT: &str = "convert it to JPEG or PNG first";
+/// The raw data of a camera's sensor.
+pub(super) const CAMERA_RAW: Guess =
+    Guess { looks_like: "a camera's raw file", remedy: "develop it to JPEG or PNG first" };
 const DOWNLOAD_AGAIN: &str = "download the image itself";
 
 /// Names a file that the decoder does not know.
@@ -17,7 +20,7 @@ pub(super) fn guess(bytes: &[u8]) -> Guess {
     match brand {
         b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypheim" | b"ftyphevc" => return guess("HEIC", CONVERT),
         b"ftypavif" | b"ftypavis" => return guess("AVIF", CONVERT),
-        b"ftypcrx " => return guess("a camera's raw file", CONVERT),
+        b"ftypcrx " => return CAMERA_RAW,
         _ if brand.starts_with(b"ftyp") => return guess("a film", "save one of its frames as a picture first"),
         _ => {}
     }
@@ -36,10 +39,35 @@ pub(super) fn guess(bytes: &[u8]) -> Guess {
     if starts(b"\xFF\x0A") || starts(b"\0\0\0\x0CJXL ") {
         return guess("JPEG XL", CONVERT);
     }
+    if starts(b"FUJIFILMCCD-RAW") || starts(b"IIRO") || starts(b"IIRS") || starts(b"MMOR") || starts(b"IIU\0") {
+        return CAMERA_RAW;
+    }
     if starts(b"8BPS") {
         return guess("a Photoshop file", CONVERT);
     }
     text(bytes).unwrap_or(guess("none of the formats known here", "use JPEG, PNG, WebP, GIF, BMP, TIFF, TGA or PNM"))
+}
+
+/// Whether a TIFF file is a camera's raw file: it says so (DNG, Canon), or its first image is a preview of another
+/// (Nikon, Sony and others), by the tags that TIFF 6.0 and the DNG specification define.
+pub(super) fn is_camera_raw(bytes: &[u8]) -> bool {
+    const NEW_SUBFILE_TYPE: u32 = 254;
+    const REDUCED_RESOLUTION: u32 = 1;
+    const DNG_VERSION: u32 = 50706;
+    let little_endian = bytes.starts_with(b"II");
+    let number = |at: usize, size: usize| -> Option<u32> {
+        let field = bytes.get(at..at.checked_add(size)?)?;
+        let join = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
+        Some(if little_endian { field.iter().rev().fold(0, join) } else { field.iter().fold(0, join) })
+    };
+    let says = |entry: usize| match number(entry, 2) {
+        Some(NEW_SUBFILE_TYPE) => number(entry + 8, 4) == Some(REDUCED_RESOLUTION),
+        Some(tag) => tag == DNG_VERSION,
+        None => false,
+    };
+    let Some(directory) = number(4, 4).map(|offset| offset as usize) else { return false };
+    let entries = number(directory, 2).unwrap_or(0) as usize;
+    bytes.get(8..10) == Some(b"CR") || (0..entries).any(|index| says(directory + 2 + 12 * index))
 }
 
 fn text(bytes: &[u8]) -> Option<Guess> {
