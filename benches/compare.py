@@ -47,11 +47,11 @@ def main():
     parser.add_argument("--image", default=str(ROOT / "assets/samples/cat.jpg"))
     parser.add_argument("--model", default=str(ROOT / "models/default/moescope-default.onnx"))
     parser.add_argument("--moescope", default=str(ROOT / "target/release/moescope"))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="of both; without it ONNX Runtime chooses for both")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--runs", type=int, default=10, help="runs in each turn")
     args = parser.parse_args()
-    shared = ["--model", args.model, "--threads", str(args.threads)]
+    shared = ["--model", args.model, *(["--threads", str(args.threads)] if args.threads else [])]
     runs = ["--runs", str(args.runs)]
     ours, peers = {}, {}
     for _ in range(args.turns):
@@ -69,7 +69,7 @@ def main():
             (peers, [*PEER, args.image, "--once", *shared]),
         ):
             samples.setdefault("process", []).append(seconds_of(command))
-    print(f"{Path(args.image).name}, {args.threads} thread(s), {args.turns} turns of {args.runs} runs")
+    print(f"{Path(args.image).name}, {args.threads or 'default'} thread(s), {args.turns} turns of {args.runs} runs")
     print(f"{'milliseconds':<34} {'moescope':>9} {'peer':>9} {'ratio':>7} {'of fastest':>10}")
     met = [
         row("decode", ours["decode"], peers["decode"]),

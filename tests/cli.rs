@@ -190,6 +190,22 @@ fn inputs_that_fail_are_named_and_the_others_go_on() {
 }
 
 #[test]
+fn a_classifier_without_card_or_routers_still_classifies() {
+    let model = Path::new(ROOT).join("tests/fixtures/models/tiny_classifier.onnx");
+    let mut command = moescope();
+    command.arg("classify").arg(sample("cat.jpg")).arg("--model").arg(&model);
+    let (code, out, errors) = run(command.arg("--json"));
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let record = json_lines(&out).remove(0);
+    assert!(record["assumption"].as_str().unwrap().contains("No model card"), "{record}");
+    assert_eq!((&record["layers"], &record["top_k"]), (&Value::Array(vec![]), &Value::Null));
+    let best = &record["predictions"][0];
+    assert_eq!(best["label"], format!("class {}", best["index"]));
+    let (code, _, errors) = run(command.args(["--top-k", "2"]));
+    assert!(code == Some(2) && errors.contains("no top_k input"), "{errors}");
+}
+
+#[test]
 fn a_model_or_library_that_cannot_be_used_is_named() {
     for (flag, file, words) in [
         ("--model", "Cargo.toml", "is not an ONNX model"),
@@ -235,7 +251,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn bench_reports_every_stage() {
     let (code, out, errors) = run(moescope().args(["bench", "--json", "--runs", "2"]));
-    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert_eq!(code, Some(0), "{errors}");
     let report = json_lines(&out).remove(0);
     assert_eq!(report["schema"], "moescope-bench/1");
     for stage in ["decode", "preprocess", "inference", "statistics", "total"] {

@@ -7,7 +7,7 @@ use super::args::{BenchArgs, ModelArgs};
 use super::console::output;
 use super::failure::Failure;
 use super::load::{Session, Source};
-use crate::analysis::StageSeconds;
+use crate::analysis::{Analysis, StageSeconds};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -47,6 +47,8 @@ enum Stage {
     Statistics,
     /// The whole way from file to statistics, by the clock.
     Total,
+    /// Photo and routing to the GPU, once per analysis; only in a build with the window.
+    Upload,
 }
 
 impl Stage {
@@ -57,6 +59,7 @@ impl Stage {
             Self::Inference => "inference",
             Self::Statistics => "statistics",
             Self::Total => "total",
+            Self::Upload => "upload",
         }
     }
 }
@@ -111,6 +114,7 @@ pub(super) fn run(args: &BenchArgs, model: &ModelArgs) -> Result<(), Failure> {
 fn measure(session: &Session, source: &Source, top_k: Option<usize>, runs: usize) -> anyhow::Result<Samples> {
     let extremes: Vec<usize> = session.model.card.top_k.iter().flat_map(|card| [card.min, card.max]).collect();
     let mut samples = Samples::default();
+    let mut upload = upload();
     for round in 0..WARM_UP_ROUNDS + runs {
         let started = Instant::now();
         let result = session.analyse(source, top_k)?;
@@ -119,8 +123,9 @@ fn measure(session: &Session, source: &Source, top_k: Option<usize>, runs: usize
         for &extreme in &extremes {
             by_top_k.push((extreme, session.model.run(&session.engine, &result.tensor, Some(extreme))?.run_secs));
         }
+        let upload = upload.as_mut().map(|upload| upload(&result.analysis)).transpose()?;
         if round >= WARM_UP_ROUNDS {
-            samples.add(&result.analysis.seconds, total, by_top_k);
+            samples.add(&result.analysis.seconds, total, upload, by_top_k);
         }
     }
     Ok(samples)
@@ -134,16 +139,17 @@ struct Samples {
 }
 
 impl Samples {
-    fn add(&mut self, seconds: &StageSeconds, total: f64, by_top_k: Vec<(usize, f64)>) {
+    fn add(&mut self, seconds: &StageSeconds, total: f64, upload: Option<f64>, by_top_k: Vec<(usize, f64)>) {
         let stages = [
-            (Stage::Decode, seconds.decode),
-            (Stage::Preprocess, seconds.preprocess),
-            (Stage::Inference, seconds.inference),
-            (Stage::Statistics, seconds.statistics),
-            (Stage::Total, total),
+            (Stage::Decode, Some(seconds.decode)),
+            (Stage::Preprocess, Some(seconds.preprocess)),
+            (Stage::Inference, Some(seconds.inference)),
+            (Stage::Statistics, Some(seconds.statistics)),
+            (Stage::Total, Some(total)),
+            (Stage::Upload, upload),
         ];
         for (stage, seconds) in stages {
-            self.stages.entry(stage).or_default().push(seconds);
+            self.stages.entry(stage).or_default().extend(seconds);
         }
         for (top_k, seconds) in by_top_k {
             self.by_top_k.entry(top_k).or_default().push(seconds);
@@ -151,8 +157,30 @@ impl Samples {
     }
 }
 
+/// Leaves out what was never measured.
 fn timings<K: Ord>(samples: BTreeMap<K, Vec<f64>>) -> BTreeMap<K, Timing> {
-    samples.into_iter().map(|(key, samples)| (key, Timing::of(samples))).collect()
+    let measured = samples.into_iter().filter(|(_, samples)| !samples.is_empty());
+    measured.map(|(key, samples)| (key, Timing::of(samples))).collect()
+}
+
+/// Gives the seconds of one upload.
+type Upload = Box<dyn FnMut(&Analysis) -> anyhow::Result<f64>>;
+
+/// `None` where there is no GPU, which is said on standard error.
+#[cfg(feature = "gui")]
+fn upload() -> Option<Upload> {
+    match super::upload::Uploader::new() {
+        Ok(mut uploader) => Some(Box::new(move |analysis| Ok(uploader.seconds(analysis)?))),
+        Err(error) => {
+            super::console::complain(&format_args!("the upload is not measured: {error}"));
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "gui"))]
+fn upload() -> Option<Upload> {
+    None
 }
 
 fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {

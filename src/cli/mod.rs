@@ -15,6 +15,8 @@ mod record;
 #[cfg(feature = "gui")]
 mod render;
 mod text;
+#[cfg(feature = "gui")]
+mod upload;
 mod window;
 
 pub use args::Args;
