@@ -62,9 +62,10 @@ fn the_last_of_many_wishes_is_fulfilled_last() {
     }
     service.want(wish(1, 5));
     // The worker is idle only when the wish that it took up was the latest; after this one nothing else may come.
-    let events = events_until(&service, |event| {
-        matches!(event, Event::Analysed(outcome) if outcome.image == ImageId(1) && outcome.analysis.top_k == Some(5))
-    });
+    let events = events_until(
+        &service,
+        |event| matches!(event, Event::Analysed(outcome) if outcome.image == ImageId(1) && outcome.analysis.top_k == Some(5)),
+    );
     let rest = events_until(&service, is_idle);
     assert_eq!(rest.len(), 1, "{rest:?}");
     assert!(outcomes(&events).len() < 300, "most wishes were replaced before they were taken up");

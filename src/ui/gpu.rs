@@ -101,11 +101,10 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
         pinned: ctx.state.view.pinned.filter(|_| !small).map(|patch| patch.0 as u32),
         style: style(ui, ctx, picture, small),
     };
-    let paint = HeatmapPaint {
+    let paint = Paint {
         pane: picture.pane,
-        frame,
-        pixels: Arc::clone(picture.pixels),
-        analysis: picture.outcome.map(|outcome| Arc::clone(&outcome.analysis)),
+        drawing: Drawing::Heatmap { frame: Box::new(frame), pixels: Arc::clone(picture.pixels) },
+        analysis: picture.outcome.map(|outcome| (outcome_key(outcome.id), Arc::clone(&outcome.analysis))),
     };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(pane, paint));
 }
@@ -130,7 +129,7 @@ fn style(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, small: bool) -> Heat
 /// The pane of the big picture.
 pub const HEATMAP_PANE: PaneId = PaneId(0);
 
-/// Draws a result small, fitted into a rectangle: only what the model saw, if the crop is shown.
+/// Draws a result small: what the model saw is fitted into a rectangle.
 pub fn thumbnail_ui(ui: &Ui, ctx: &ViewCtx<'_>, pane: PaneId, outcome: &Outcome, overlay: Overlay, rect: Rect) {
     let analysis = &outcome.analysis;
     let seen = analysis.grid.seen;
@@ -177,7 +176,8 @@ pub fn bars_ui(
         hovered: None,
         pixels_per_point,
     };
-    let paint = BarsPaint { pane, frame, analysis: Arc::clone(&outcome.analysis) };
+    let analysis = Some((frame.routing, Arc::clone(&outcome.analysis)));
+    let paint = Paint { pane, drawing: Drawing::Bars(frame), analysis };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, paint));
 }
 
@@ -195,15 +195,20 @@ fn upload(renderer: &mut Renderer, key: ContentKey, analysis: &Analysis) {
     }
 }
 
-/// One picture in one frame.
-struct HeatmapPaint {
+/// One pane in one frame.
+struct Paint {
     pane: PaneId,
-    frame: HeatmapFrame,
-    pixels: Arc<DecodedImage>,
-    analysis: Option<Arc<Analysis>>,
+    drawing: Drawing,
+    /// The result to draw, under its key.
+    analysis: Option<(ContentKey, Arc<Analysis>)>,
 }
 
-impl CallbackTrait for HeatmapPaint {
+enum Drawing {
+    Heatmap { frame: Box<HeatmapFrame>, pixels: Arc<DecodedImage> },
+    Bars(BarsFrame),
+}
+
+impl CallbackTrait for Paint {
     fn prepare(
         &self,
         _device: &wgpu::Device,
@@ -212,50 +217,25 @@ impl CallbackTrait for HeatmapPaint {
         _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        if let Some(renderer) = resources.get_mut::<Renderer>() {
-            let DecodedImage { width, height, rgba, .. } = &*self.pixels;
-            renderer.set_image(self.frame.image, [*width, *height], rgba);
-            if let (Some(key), Some(analysis)) = (self.frame.routing, &self.analysis) {
-                upload(renderer, key, analysis);
+        let Some(renderer) = resources.get_mut::<Renderer>() else { return Vec::new() };
+        if let Some((key, analysis)) = &self.analysis {
+            upload(renderer, *key, analysis);
+        }
+        match &self.drawing {
+            Drawing::Heatmap { frame, pixels } => {
+                renderer.set_image(frame.image, [pixels.width, pixels.height], &pixels.rgba);
+                renderer.prepare_heatmap(self.pane, frame);
             }
-            renderer.prepare_heatmap(self.pane, &self.frame);
+            Drawing::Bars(frame) => renderer.prepare_bars(self.pane, frame),
         }
         Vec::new()
     }
 
     fn paint(&self, _info: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
-        if let Some(renderer) = resources.get::<Renderer>() {
-            renderer.paint_heatmap(pass, self.pane);
-        }
-    }
-}
-
-/// The bars of one layer in one frame.
-struct BarsPaint {
-    pane: PaneId,
-    frame: BarsFrame,
-    analysis: Arc<Analysis>,
-}
-
-impl CallbackTrait for BarsPaint {
-    fn prepare(
-        &self,
-        _device: &wgpu::Device,
-        _queue: &wgpu::Queue,
-        _screen: &ScreenDescriptor,
-        _encoder: &mut wgpu::CommandEncoder,
-        resources: &mut CallbackResources,
-    ) -> Vec<wgpu::CommandBuffer> {
-        if let Some(renderer) = resources.get_mut::<Renderer>() {
-            upload(renderer, self.frame.routing, &self.analysis);
-            renderer.prepare_bars(self.pane, &self.frame);
-        }
-        Vec::new()
-    }
-
-    fn paint(&self, _info: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
-        if let Some(renderer) = resources.get::<Renderer>() {
-            renderer.paint_bars(pass, self.pane);
+        let Some(renderer) = resources.get::<Renderer>() else { return };
+        match self.drawing {
+            Drawing::Heatmap { .. } => renderer.paint_heatmap(pass, self.pane),
+            Drawing::Bars(_) => renderer.paint_bars(pass, self.pane),
         }
     }
 }
