@@ -7,43 +7,56 @@ pub(super) struct Guess {
 }
 
 const CONVERT: &str = "convert it to JPEG or PNG first";
-/// The raw data of a camera's sensor.
-pub(super) const CAMERA_RAW: Guess =
-    Guess { looks_like: "a camera's raw file", remedy: "develop it to JPEG or PNG first" };
+const DEVELOP: &str = "develop it to JPEG or PNG first";
+const UNPACK: &str = "unpack it and open the images in it";
 const DOWNLOAD_AGAIN: &str = "download the image itself";
+const SAVE_FRAME: &str = "save one of its frames as a picture first";
+const EXPORT_PAGE: &str = "export the page as a picture first";
+
+/// The raw data of a camera's sensor.
+pub(super) const CAMERA_RAW: Guess = Guess { looks_like: "a camera's raw file", remedy: DEVELOP };
+
+/// Formats by the bytes at an offset; the first that fits counts.
+const MAGICS: [(usize, &[u8], &str, &str); 27] = [
+    (4, b"ftyphe", "HEIC", CONVERT),
+    (4, b"ftypmif1", "HEIC", CONVERT),
+    (4, b"ftypavif", "AVIF", CONVERT),
+    (4, b"ftypavis", "AVIF", CONVERT),
+    (4, b"ftypcrx", CAMERA_RAW.looks_like, DEVELOP),
+    (0, b"FUJIFILMCCD-RAW", CAMERA_RAW.looks_like, DEVELOP),
+    (0, b"IIRO", CAMERA_RAW.looks_like, DEVELOP),
+    (0, b"IIRS", CAMERA_RAW.looks_like, DEVELOP),
+    (0, b"MMOR", CAMERA_RAW.looks_like, DEVELOP),
+    (0, b"IIU\0", CAMERA_RAW.looks_like, DEVELOP),
+    (4, b"ftyp", "a film", SAVE_FRAME),
+    (0, b"\x1a\x45\xdf\xa3", "a film", SAVE_FRAME),
+    (0, b"version https://git-lfs", "a Git LFS pointer", "run `git lfs pull` to fetch the file that it points to"),
+    (0, b"%PDF", "a PDF document", EXPORT_PAGE),
+    (0, b"%!PS", "a PostScript document", EXPORT_PAGE),
+    (0, b"PK\x03\x04", "a zip archive", UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive", UNPACK),
+    (0, b"\xff\x0a", "JPEG XL", CONVERT),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL", CONVERT),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000", CONVERT),
+    (0, b"8BPS", "a Photoshop file", CONVERT),
+    (0, b"\0\0\x01\0", "an icon file", CONVERT),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR", CONVERT),
+    (0, b"#?RADIANCE", "Radiance HDR", CONVERT),
+    (0, b"qoif", "QOI", CONVERT),
+    (0, b"DDS ", "a texture file", CONVERT),
+];
 
 /// Names a file that the decoder does not know.
 pub(super) fn guess(bytes: &[u8]) -> Guess {
     let guess = |looks_like, remedy| Guess { looks_like, remedy };
-    let starts = |magic: &[u8]| bytes.starts_with(magic);
-    let brand = bytes.get(4..12).unwrap_or_default();
-    match brand {
-        b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypheim" | b"ftyphevc" => return guess("HEIC", CONVERT),
-        b"ftypavif" | b"ftypavis" => return guess("AVIF", CONVERT),
-        b"ftypcrx " => return CAMERA_RAW,
-        _ if brand.starts_with(b"ftyp") => return guess("a film", "save one of its frames as a picture first"),
-        _ => {}
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    if let Some((.., looks_like, remedy)) = MAGICS.into_iter().find(|(offset, magic, ..)| at(*offset, magic)) {
+        return guess(looks_like, remedy);
     }
-    if starts(b"version https://git-lfs") {
-        return guess("a Git LFS pointer", "run `git lfs pull` to fetch the file that it points to");
-    }
-    if starts(b"%PDF") {
-        return guess("a PDF document", "export the page as a picture first");
-    }
-    if starts(b"PK\x03\x04") {
-        return guess("a zip archive", "unpack it and open the images in it");
-    }
-    if starts(b"\x08") && bytes.windows(4).take(64).any(|window| window == b"onnx" || window == b"torc") {
+    // The protobuf begins with a small `ir_version`; a string field or the graph follows.
+    if let [0x08, 1..=32, 0x12 | 0x1A | 0x22 | 0x32 | 0x3A | 0x42, ..] = bytes {
         return guess("an ONNX model", "open it with File → Open a model… or --model");
-    }
-    if starts(b"\xFF\x0A") || starts(b"\0\0\0\x0CJXL ") {
-        return guess("JPEG XL", CONVERT);
-    }
-    if starts(b"FUJIFILMCCD-RAW") || starts(b"IIRO") || starts(b"IIRS") || starts(b"MMOR") || starts(b"IIU\0") {
-        return CAMERA_RAW;
-    }
-    if starts(b"8BPS") {
-        return guess("a Photoshop file", CONVERT);
     }
     text(bytes).unwrap_or(guess("none of the formats known here", "use JPEG, PNG, WebP, GIF, BMP, TIFF, TGA or PNM"))
 }
@@ -99,7 +112,11 @@ mod tests {
             (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
             (b"%PDF-1.7", "a PDF document"),
             (b"PK\x03\x04abc", "a zip archive"),
+            (b"\0\0\0\x18ftypcrx isom", "a camera's raw file"),
+            (b"FUJIFILMCCD-RAW 0201", "a camera's raw file"),
+            (b"\0\0\x01\0\x01\0", "an icon file"),
             (b"\x08\x0a\x12\x07pytorch", "an ONNX model"),
+            (b"\x08\x08\x3a\x98\x04\x0a\x1d", "an ONNX model"),
             (b"<?xml version=\"1.0\"?><svg width=\"1\">", "an SVG drawing"),
             (b"<!DOCTYPE html><html>", "a web page"),
             (b"hello", "text"),
