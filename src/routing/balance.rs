@@ -8,11 +8,11 @@ use serde::Serialize;
 /// Use of the experts of one layer by the tokens of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerBalance {
-    /// Number of assignments of each expert, [E]; they sum to T · k.
+    /// Number of assignments of each expert, `[E]`; they sum to T · k.
     pub load: Vec<u64>,
-    /// Σ over tokens of the gate probability, [E] (Shazeer 2017); values that are not finite are left out.
+    /// Σ over tokens of the gate probability, `[E]` (Shazeer 2017); values that are not finite are left out.
     pub importance: Vec<f64>,
-    /// Σ over tokens of the combine weight that was applied, [E]; values that are not finite are left out.
+    /// Σ over tokens of the combine weight that was applied, `[E]`; values that are not finite are left out.
     pub gate_mass: Vec<f64>,
     /// Measures of [`load`](Self::load).
     pub load_stats: LoadStats,
@@ -82,7 +82,7 @@ pub struct LoadStats {
 }
 
 impl LoadStats {
-    /// Measures `values` [E], each finite and at least 0.
+    /// Measures `values` `[E]`, each finite and at least 0.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let num_experts = values.len() as f64;

@@ -67,7 +67,7 @@ pub fn top_indices(values: &[f32], count: usize) -> Vec<usize> {
     indices
 }
 
-/// Per-token measures of one layer, each [T] in token (row-major patch) order.
+/// Per-token measures of one layer, each `[T]` in token (row-major patch) order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenMeasures {
     /// Gate entropy in nats, 0…ln E; NaN where the token's gates are not all finite.

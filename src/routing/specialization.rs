@@ -30,14 +30,14 @@ impl LabelExpertTable {
         }
     }
 
-    /// Adds 1 for the first choice of each token; `labels` [T] in token order.
+    /// Adds 1 for the first choice of each token; `labels` `[T]` in token order.
     pub fn add_first_choices(&mut self, routing: &LayerRouting, labels: &[usize]) {
         for (patch, &label) in (0..routing.num_tokens()).map(PatchIdx).zip(labels) {
             self.add(label, routing.experts_of(patch)[0], 1.0);
         }
     }
 
-    /// Adds the gate probabilities of each token; `labels` [T] in token order.
+    /// Adds the gate probabilities of each token; `labels` `[T]` in token order.
     pub fn add_gate_probs(&mut self, routing: &LayerRouting, labels: &[usize]) {
         for (patch, &label) in (0..routing.num_tokens()).map(PatchIdx).zip(labels) {
             for (expert, &p) in (0..).map(ExpertIdx).zip(routing.gate_probs_of(patch)) {

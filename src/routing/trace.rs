@@ -102,19 +102,19 @@ impl LayerRouting {
         &self.weights
     }
 
-    /// The gate probabilities [E] of one patch.
+    /// The gate probabilities `[E]` of one patch.
     #[must_use]
     pub fn gate_probs_of(&self, patch: PatchIdx) -> &[f32] {
         &self.gate_probs[patch.0 * self.num_experts..][..self.num_experts]
     }
 
-    /// The experts [k] of one patch, the best first.
+    /// The experts `[k]` of one patch, the best first.
     #[must_use]
     pub fn experts_of(&self, patch: PatchIdx) -> &[ExpertIdx] {
         &self.experts[patch.0 * self.top_k()..][..self.top_k()]
     }
 
-    /// The combine weights [k] of one patch, in the order of [`experts_of`](Self::experts_of).
+    /// The combine weights `[k]` of one patch, in the order of [`experts_of`](Self::experts_of).
     #[must_use]
     pub fn weights_of(&self, patch: PatchIdx) -> &[f32] {
         &self.weights[patch.0 * self.top_k()..][..self.top_k()]
