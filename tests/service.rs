@@ -44,11 +44,11 @@ fn is_idle(event: &Event) -> bool {
 }
 
 fn outcomes(events: &[Event]) -> Vec<&Outcome> {
-    let outcome = |event| match event {
+    let analysed = events.iter().filter_map(|event| match event {
         Event::Analysed(outcome) => Some(outcome),
         _ => None,
-    };
-    events.iter().filter_map(outcome).collect()
+    });
+    analysed.collect()
 }
 
 #[test]
