@@ -65,27 +65,6 @@ def block_specs() -> list[BlockSpec]:
     return specs
 
 
-class FrozenDepthwise(torch.autograd.Function):
-    """A stride-1 depthwise convolution whose kernel is not trained.
-
-    The library's gradient of a depthwise kernel costs ten times the convolution; the gradient of the input alone is
-    one more convolution, with the kernel turned round.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, padding, dilation):
-        ctx.save_for_backward(weight)
-        ctx.padding, ctx.dilation = padding, dilation
-        return F.conv2d(x, weight, None, 1, padding, dilation, weight.shape[0])
-
-    @staticmethod
-    def backward(ctx, grad):
-        (weight,) = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        turned = weight.flip(2, 3)
-        return F.conv2d(grad, turned, None, 1, ctx.padding, ctx.dilation, weight.shape[0]), None, None, None
-
-
 def pointwise(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """A 1×1 convolution as one matrix product over the tokens (fast for channels-last x)."""
     y = F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
@@ -110,15 +89,8 @@ class Block(nn.Module):
         """[B, in, H, W] → [B, hidden, H', W'], what the projection reads."""
         if self.expand is not None:
             x = F.relu6(pointwise(self.expand, x), inplace=True)
-        return F.relu6(self._spatial(x), inplace=True)
-
-    def _spatial(self, x: torch.Tensor) -> torch.Tensor:
-        if self.spec.stride == 2:
-            before, after = self.spec.pad
-            return self.depthwise(F.pad(x, (before, after, before, after)))
-        weight, bias = self.depthwise.weight.to(x.dtype), self.depthwise.bias.to(x.dtype)
-        y = FrozenDepthwise.apply(x, weight.detach(), self.spec.pad[0], self.spec.dilation)
-        return y + bias[:, None, None]
+        before, after = self.spec.pad
+        return F.relu6(self.depthwise(F.pad(x, (before, after, before, after))), inplace=True)
 
     def project_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """[..., hidden] → [..., out]."""
@@ -144,7 +116,7 @@ class Backbone(nn.Module):
         return self.blocks[TAIL_START:]
 
     def early(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels [B, 3, 224, 224] → [B, 40, 28, 28]. Never trained, so training caches it."""
+        """Normalised pixels [B, 3, 224, 224] → [B, 40, 28, 28], the same in teacher and student."""
         x = F.relu6(self.stem(F.pad(pixels, (0, 1, 0, 1))))
         for block in self.blocks[:TAIL_START]:
             x = block(x)

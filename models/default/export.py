@@ -1,6 +1,6 @@
 """Writes the ONNX file and its checksum from a checkpoint and (if there is one) the measured evaluation.
 
-    python export.py --data DATA --checkpoint best.pt --out moescope-default.onnx
+    python export.py --data DATA --checkpoint balanced.pt --out moescope-default.onnx
 """
 
 import argparse
@@ -8,25 +8,15 @@ import hashlib
 import json
 from pathlib import Path
 
-import torch
-
-from backbone import GRID, load_backbone
+from backbone import GRID
 from data import MEAN, RESIZE, SIZE, STD, class_list
-from network import Student, parameter_counts
+from network import Student, load_student, parameter_counts
 from onnx_graph import build_model
 
 DESCRIPTION = (
     "EfficientNet-Lite0 on a 14×14 patch grid, with the projections of some blocks replaced by sparse "
     "mixtures of narrow experts, distilled from the dense network."
 )
-
-
-def load_student(checkpoint: Path) -> Student:
-    """A student in evaluation mode, from {"ranks", "num_experts", "state"}."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    student = Student(load_backbone(), saved["ranks"], saved["num_experts"])
-    student.load_state_dict(saved["state"])
-    return student.eval()
 
 
 def model_card(student: Student, labels: list[str], accuracy: list[dict]) -> dict:

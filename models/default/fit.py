@@ -1,10 +1,10 @@
-"""A closed-form start: each MoE layer as the best low-rank linear map per cluster of tokens.
+"""Experts and routers in closed form: each MoE layer as the best low-rank linear map per cluster of tokens.
 
-A block's dense projection is linear in its hidden features h, y = A h + b. Tokens are clustered by y (balanced
-k-means); the cluster centres give the router. Expert e gets the leading directions U of its cluster's y and the
-cluster's mean m: y ≈ m + U Uᵀ(A h + b − m), which is the best map of that rank for the cluster. A bias keeps most of
-the inner values in the linear part of the ReLU at the start. Blocks are fitted in order, each on the student's own
-input, against the teacher's output.
+A block's dense projection is linear in its hidden features h, y = A h + b. Tokens are clustered by y (k-means with
+prices on full clusters); the cluster centres give the router. Expert e gets the leading directions U of its cluster's
+y and the cluster's mean m: y ≈ m + U Uᵀ(A h + b − m), the best map of that rank for the cluster. A bias keeps most
+inner values above zero, in the linear part of the ReLU. Blocks are fitted in order, each on the student's own input,
+against the teacher's output, so that later layers make up for what earlier ones lose.
 """
 
 import torch
@@ -13,8 +13,12 @@ from backbone import TAIL_START, Backbone
 from moe import MoeProjection
 from network import Student
 
-INNER_SHIFT = 1.5
+INNER_SHIFT = 1.5  # standard deviations
 RIDGE = 1e-3
+MIN_SHARE = 0.01  # a cluster smaller than this starts again from a random token
+FIRST_WEIGHT = 0.75
+TOKENS = 60000
+FIT_TOP_K = 2
 
 
 def _fit_linear(h: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,48 +31,42 @@ def _fit_linear(h: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return a, y_mean - a @ h_mean
 
 
-def _balanced_prices(scores: torch.Tensor, rounds: int = 30) -> torch.Tensor:
-    """What to add to each column of scores [T, E] so that every column wins about the same share of the rows."""
-    top = scores.topk(2, dim=1)[0]
-    softness = 0.3 * (top[:, 0] - top[:, 1]).mean()
-    price = torch.zeros(scores.shape[1])
-    for _ in range(rounds):
-        share = ((scores + price) / softness).softmax(1).mean(0)
-        price -= softness * (share * scores.shape[1]).log()
-    return price
+def priced_kmeans(y: torch.Tensor, count: int, rounds: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres [count, D] and offsets [count]; a token belongs to the largest centre·y + offset.
 
-
-def balanced_kmeans(y: torch.Tensor, count: int, rounds: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centres [count, D] and offsets [count]; a token belongs to the largest centre·y + offset, evenly shared out."""
+    Offsets start at −|centre|²/2 (plain k-means); full clusters become dearer from round to round.
+    """
     centres = y[torch.randperm(len(y))[:count]]
+    price = torch.zeros(count)
+    spread = y.var(0).sum()
     for _ in range(rounds):
-        scores = y @ centres.T - centres.square().sum(1) / 2
-        prices = _balanced_prices(scores)
-        ids = (scores + prices).argmax(1)
+        offsets = price - centres.square().sum(1) / 2
+        ids = (y @ centres.T + offsets).argmax(1)
+        share = torch.bincount(ids, minlength=count) / len(y)
+        price += 0.1 * spread * (1 / count - share) * count / 4
         sums = torch.zeros_like(centres).index_add_(0, ids, y)
-        centres = sums / torch.bincount(ids, minlength=count).clamp(min=1)[:, None]
-    scores = y @ centres.T - centres.square().sum(1) / 2
-    return centres, _balanced_prices(scores) - centres.square().sum(1) / 2
+        means = sums / (share * len(y)).clamp(min=1)[:, None]
+        centres = torch.where(share[:, None] > MIN_SHARE, means, y[torch.randperm(len(y))[:count]])
+    return centres, price - centres.square().sum(1) / 2
 
 
-def _sharpness(scores: torch.Tensor, first_weight: float = 0.75) -> float:
-    """The factor on the scores at which the better of two kept experts gets `first_weight` on average."""
+def _sharpness(scores: torch.Tensor) -> float:
+    """The factor on the scores at which the better of two kept experts gets `FIRST_WEIGHT` on average."""
     top = scores.topk(2, dim=1)[0]
     gap = top[:, 0] - top[:, 1]
     low, high = 1e-6, 1e6
     for _ in range(60):
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if torch.sigmoid(middle * gap).mean() < first_weight else (low, middle)
+        low, high = (middle, high) if torch.sigmoid(middle * gap).mean() < FIRST_WEIGHT else (low, middle)
     return middle
 
 
-@torch.no_grad()
 def fit_layer(moe: MoeProjection, h: torch.Tensor, target: torch.Tensor) -> None:
     """Sets the layer's weights from tokens h [T, hidden] and wanted outputs [T, out]."""
     a, b = _fit_linear(h, target)
     y = h @ a.T + b
     y_mean = y.mean(0)
-    centres, offsets = balanced_kmeans(y - y_mean, moe.num_experts)
+    centres, offsets = priced_kmeans(y - y_mean, moe.num_experts)
     scores = (y - y_mean) @ centres.T + offsets
     beta = _sharpness(scores)
     moe.router.weight.copy_(beta * centres @ a)
@@ -79,6 +77,7 @@ def fit_layer(moe: MoeProjection, h: torch.Tensor, target: torch.Tensor) -> None
 
 
 def _fit_expert(moe: MoeProjection, expert: int, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """One expert from its cluster's y [tokens, out], where y = A h + b."""
     rows = slice(expert * moe.rank, (expert + 1) * moe.rank)
     mean = y.mean(0)
     values, vectors = torch.linalg.eigh((y - mean).T @ (y - mean) / len(y))
@@ -100,21 +99,20 @@ def _tokens(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fit_student(student: Student, teacher: Backbone, early: torch.Tensor, k: int = 2, tokens: int = 60000) -> None:
+def fit_student(student: Student, teacher: Backbone, early: torch.Tensor) -> None:
     """Fits every MoE layer in order. `early` is what blocks 0–4 give for some crops, [N, 40, 28, 28]."""
     x_student, x_teacher = early, early
     for number in range(TAIL_START, len(teacher.blocks)):
         theirs, ours = teacher.blocks[number], student.blocks[number]
         x_teacher = _in_batches(theirs, x_teacher)
         if number in student.ranks:
-            hidden = _in_batches(ours.hidden, x_student)
             target = x_teacher - x_student if ours.spec.residual else x_teacher
-            h, y = _tokens(hidden), _tokens(target)
-            chosen = torch.randperm(len(h))[:tokens]
-            fit_layer(ours.project, h[chosen].float(), y[chosen].float())
-            y_hat = _in_batches(lambda part: ours.project(part, k), h, size=8192)
+            h, y = _tokens(_in_batches(ours.hidden, x_student)), _tokens(target)
+            chosen = torch.randperm(len(h))[:TOKENS]
+            fit_layer(ours.project, h[chosen], y[chosen])
+            y_hat = _in_batches(lambda part: ours.project(part, FIT_TOP_K), h, size=8192)
             error = (y_hat - y).square().sum() / (y - y.mean(0)).square().sum()
-            print(f"block {number}: closed form explains {1 - error:.3f}", flush=True)
+            print(f"block {number}: explains {1 - error:.3f} of the dense output's variance", flush=True)
             y_hat = y_hat.view(*x_teacher.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
             x_student = x_student + y_hat if ours.spec.residual else y_hat
         else:

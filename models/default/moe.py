@@ -50,8 +50,8 @@ class Routing:
 class MoeProjection(nn.Module):
     """hidden → out by k of `num_experts` experts, each hidden → rank → ReLU → out.
 
-    The experts' weights lie side by side, so that training can run all of them as two matrix products and mask;
-    the exported graph runs an expert on its own tokens only. Both compute the same sum.
+    The experts' weights lie side by side: here all of them run, as two matrix products with a mask between; the
+    exported graph runs an expert on its own tokens only. Both compute the same sum.
     """
 
     def __init__(self, hidden: int, out: int, num_experts: int, rank: int):
@@ -66,18 +66,9 @@ class MoeProjection(nn.Module):
 
     def forward(self, tokens: torch.Tensor, k: int) -> torch.Tensor:
         """[T, hidden] → [T, out]; leaves the decisions in `self.routing`."""
-        with torch.autocast("cpu", enabled=False):
-            logits = F.linear(tokens.float(), self.router.weight, self.router.bias)
+        logits = self.router(tokens)
         ids, weights = self.choose(logits, k)
         self.routing = Routing(logits, ids, weights)
-        gates = torch.zeros_like(logits).scatter(1, ids, weights).to(tokens.dtype)
-        inner = F.relu(self.down(tokens), inplace=True)
-        gated = inner.view(-1, self.num_experts, self.rank) * gates[:, :, None]
-        return gated.flatten(1) @ self.up + gates @ self.up_bias
-
-
-def balance_loss(routing: Routing) -> torch.Tensor:
-    """Switch's loss, E · Σ share · mean probability, with the share over all k choices; 1 when balanced."""
-    num_experts = routing.logits.shape[-1]
-    share = F.one_hot(routing.ids, num_experts).float().mean(dim=(0, 1))
-    return num_experts * (share * routing.logits.softmax(-1).mean(0)).sum()
+        gates = torch.zeros_like(logits).scatter(1, ids, weights)
+        inner = F.relu(self.down(tokens)).view(-1, self.num_experts, self.rank)
+        return (inner * gates[:, :, None]).flatten(1) @ self.up + gates @ self.up_bias

@@ -1,11 +1,11 @@
 """The student: the backbone with a MoE in place of the projection of some tail blocks."""
 
 import copy
+from pathlib import Path
 
 import torch
-from torch import nn
 
-from backbone import TAIL_START, Backbone, Block
+from backbone import TAIL_START, Backbone, Block, load_backbone
 from moe import MoeProjection, Routing
 
 
@@ -42,10 +42,11 @@ class Student(Backbone):
         """The decisions of the last run, layer by layer."""
         return [moe.routing for moe in self.moe_layers().values()]
 
-    def tail_outputs(self, x: torch.Tensor, k: int = 2) -> list[torch.Tensor]:
+    def tail_outputs(self, x: torch.Tensor, k: int = 2, first: int = TAIL_START) -> list[torch.Tensor]:
+        """Outputs of the tail blocks from number `first` on, which gets x."""
         outputs = []
-        for number, block in enumerate(self.tail, TAIL_START):
-            x = block(x, k) if number in self.ranks else block(x)
+        for number in range(first, len(self.blocks)):
+            x = self.blocks[number](x, k) if number in self.ranks else self.blocks[number](x)
             outputs.append(x)
         return outputs
 
@@ -53,10 +54,23 @@ class Student(Backbone):
         return self.classifier(self.pooled(self.tail_outputs(self.early(pixels), k)[-1]))
 
 
+def load_student(checkpoint: Path) -> Student:
+    """A student in evaluation mode, from {"ranks", "num_experts", "state"}."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    student = Student(load_backbone(), saved["ranks"], saved["num_experts"])
+    student.load_state_dict(saved["state"])
+    return student.eval()
+
+
+def save_student(student: Student, path: Path) -> None:
+    """Writes what `load_student` reads."""
+    torch.save({"ranks": student.ranks, "num_experts": student.num_experts, "state": student.state_dict()}, path)
+
+
 def parameter_counts(student: Student) -> dict[str, int | dict[str, int]]:
     """All parameters, and those one token meets at k = 1, 2, 4, E."""
-    total = sum(p.numel() for p in student.parameters())
-    expert = sum((sum(p.numel() for p in m.parameters()) - sum(p.numel() for p in m.router.parameters()))
-                 // m.num_experts for m in student.moe_layers().values())
-    dense = total - student.num_experts * expert
+    count = lambda module: sum(p.numel() for p in module.parameters())
+    experts = sum(count(moe) - count(moe.router) for moe in student.moe_layers().values())
+    total, expert = count(student), experts // student.num_experts
+    dense = total - experts
     return {"total": total, "activated": {str(k): dense + k * expert for k in (1, 2, 4, student.num_experts)}}
