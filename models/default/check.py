@@ -1,6 +1,6 @@
 """Checks the exported file against PyTorch and against the bars, in the Python onnxruntime.
 
-    python check.py --data DATA --checkpoint balanced.pt --evaluation evaluation.json
+    python check.py --data DATA --checkpoint final.pt --evaluation evaluation.json
 
 Adds what it measured to the evaluation. Exits with 1 if PyTorch and the file disagree; a bar that is not reached is
 printed and written down, not hidden.

@@ -1,6 +1,6 @@
 """Measures of a student on labelled photos: accuracy by k, load, and what random routing and banned experts do.
 
-    python evaluate.py --data DATA --checkpoint balanced.pt --out evaluation.json
+    python evaluate.py --data DATA --checkpoint final.pt --out evaluation.json
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Writes the ONNX file and its checksum from a checkpoint and (if there is one) the measured evaluation.
 
-    python export.py --data DATA --checkpoint balanced.pt --out moescope-default.onnx
+    python export.py --data DATA --checkpoint final.pt --out moescope-default.onnx
 """
 
 import argparse
