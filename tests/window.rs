@@ -202,6 +202,84 @@ fn bad_files_end_in_a_message_and_leave_the_picture() {
     }
 }
 
+/// A file as the system hands it over when it is dropped on the window.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn dropped_files_and_pasted_pixels_are_opened() {
+    let mut harness = window();
+    let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/samples/espresso.jpg");
+    harness.input_mut().dropped_files.push(Arc::new(Dropped(sample)));
+    harness.step();
+    settle(&mut harness);
+    harness.get_by_label("Image espresso.jpg");
+    let dropped = best(&harness);
+
+    let pixels = Arc::new(egui::ColorImage::filled([300, 200], egui::Color32::from_rgb(200, 30, 30)));
+    harness.event(egui::Event::PasteImage(pixels));
+    harness.step();
+    settle(&mut harness);
+    harness.get_by_label("Image Pasted image 1");
+    let shown = harness.state().state().shown().expect("a result");
+    assert_eq!((shown.analysis.image.width, &shown.analysis.image.rgba[..4]), (300, &[200, 30, 30, 255][..]));
+    assert_ne!(best(&harness), dropped);
+}
+
+#[test]
+fn a_typed_path_is_opened() {
+    let mut harness = window();
+    let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/samples/espresso.jpg");
+    let path_box = harness.get_by_label("Path of an image or .onnx model");
+    path_box.focus();
+    path_box.type_text(&sample.display().to_string());
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Enter);
+    settle(&mut harness);
+    harness.get_by_label("Image espresso.jpg");
+}
+
+#[test]
+fn images_of_extreme_shapes_are_shown() {
+    let mut harness = window();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (width, height) in [(1, 1), (20_000, 50)] {
+        let path = folder.path().join(format!("{width}.png"));
+        image::RgbImage::from_pixel(width, height, image::Rgb([90, 160, 40])).save(&path).expect("a file");
+        harness.state().send(Command::OpenPaths(vec![path]));
+        settle(&mut harness);
+        let state = harness.state().state();
+        assert_eq!(state.shown().expect("a result").analysis.image.width, width);
+        assert!(state.notices.is_empty(), "{:?}", state.notices);
+        harness.render().expect("a picture");
+    }
+}
+
+#[test]
+fn a_classifier_without_card_says_what_it_assumes() {
+    let mut harness = window();
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny_classifier.onnx");
+    harness.state().send(Command::OpenPaths(vec![model]));
+    settle(&mut harness);
+    assert!(harness.state().state().shown().expect("a result").analysis.trace.layers.is_empty());
+    harness.get_by_label("Preprocessing assumed: this model has no card");
+    harness.get_by_label("This model has no routers");
+    harness.key_press(egui::Key::CloseBracket);
+    harness.key_press(egui::Key::ArrowDown);
+    settle(&mut harness);
+    assert!(harness.state().state().notices.is_empty());
+}
+
 #[test]
 fn without_the_library_the_window_opens_and_says_what_to_do() {
     let start = Start { default_model: Some(model()), ..Start::default() };
