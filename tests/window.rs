@@ -240,7 +240,7 @@ fn dropped_files_and_pasted_pixels_are_opened() {
 fn a_typed_path_is_opened() {
     let mut harness = window();
     let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/samples/espresso.jpg");
-    let path_box = harness.get_by_label("Path of an image or .onnx model");
+    let path_box = harness.get_by_label("Path of an image or model");
     path_box.focus();
     path_box.type_text(&sample.display().to_string());
     harness.run_steps(2);

@@ -50,6 +50,8 @@ fn path_box_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut ImagesUi) {
     let edit =
         TextEdit::singleline(&mut local.path).hint_text("Path of an image or .onnx model").desired_width(f32::INFINITY);
     let response = ui.add(edit).on_hover_text("Type or paste a path, then press Enter");
+    // A hint is no name: it is gone as soon as something is typed.
+    ui.ctx().accesskit_node_builder(response.id, |node| node.set_label("Path of an image or model"));
     let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
     let path = local.path.trim().trim_matches('"');
     if entered && !path.is_empty() {
