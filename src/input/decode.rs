@@ -1,6 +1,7 @@
 //! From a file to upright 8-bit pixels, within strict limits and never partly.
 
 use super::error::InputError;
+use super::orientation::{upright_size, write_upright};
 use super::samples::SAMPLES;
 use super::{DecodedImage, ImageSource, jpeg, sniff};
 use image::metadata::Orientation;
@@ -132,7 +133,7 @@ impl Pixels {
         height: u32,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut rgba: Arc<[u8]> = std::iter::repeat_n(0, width as usize * height as usize * 4).collect();
+        let mut rgba = zeroed(width as usize * height as usize * 4);
         fill(Arc::make_mut(&mut rgba))?;
         Ok(Self { width, height, rgba })
     }
@@ -148,11 +149,17 @@ impl Pixels {
         if orientation == Orientation::NoTransforms {
             return self;
         }
-        let Some(image) = image::RgbaImage::from_raw(self.width, self.height, self.rgba.to_vec()) else { return self };
-        let mut image = DynamicImage::ImageRgba8(image);
-        image.apply_orientation(orientation);
-        Self::from(image)
+        let size = [self.width, self.height];
+        let [width, height] = upright_size(orientation, size);
+        let mut rgba = zeroed(self.rgba.len());
+        write_upright(orientation, size, &self.rgba, Arc::make_mut(&mut rgba));
+        Self { width, height, rgba }
     }
+}
+
+/// A buffer that is written where it stays.
+fn zeroed(length: usize) -> Arc<[u8]> {
+    std::iter::repeat_n(0, length).collect()
 }
 
 impl From<DynamicImage> for Pixels {

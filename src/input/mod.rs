@@ -3,6 +3,7 @@
 mod decode;
 mod error;
 mod jpeg;
+mod orientation;
 mod preprocess;
 mod samples;
 mod sniff;
