@@ -15,7 +15,7 @@ from network import Student
 
 INNER_SHIFT = 1.5  # standard deviations
 RIDGE = 1e-3
-MIN_SHARE = 0.01  # a cluster smaller than this starts again from a random token
+MIN_SHARE = 0.01  # a cluster smaller than this starts again from a random token, or is filled up at the end
 FIRST_WEIGHT = 0.75
 TOKENS = 60000
 FIT_TOP_K = 2
@@ -61,6 +61,14 @@ def _sharpness(scores: torch.Tensor) -> float:
     return middle
 
 
+def _own_tokens(scores: torch.Tensor, expert: int) -> torch.Tensor:
+    """Indices of the tokens that prefer the expert; of those that come closest to it, where these are too few."""
+    others = scores.clone()
+    others[:, expert] = float("-inf")
+    lead = scores[:, expert] - others.max(1)[0]
+    return lead.topk(max(int((lead > 0).sum()), int(MIN_SHARE * len(lead))))[1]
+
+
 def fit_layer(moe: MoeProjection, h: torch.Tensor, target: torch.Tensor) -> None:
     """Sets the layer's weights from tokens h [T, hidden] and wanted outputs [T, out]."""
     a, b = _fit_linear(h, target)
@@ -71,9 +79,8 @@ def fit_layer(moe: MoeProjection, h: torch.Tensor, target: torch.Tensor) -> None
     beta = _sharpness(scores)
     moe.router.weight.copy_(beta * centres @ a)
     moe.router.bias.copy_(beta * (centres @ (b - y_mean) + offsets))
-    ids = scores.argmax(1)
     for expert in range(moe.num_experts):
-        _fit_expert(moe, expert, y[ids == expert], a, b)
+        _fit_expert(moe, expert, y[_own_tokens(scores, expert)], a, b)
 
 
 def _fit_expert(moe: MoeProjection, expert: int, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
