@@ -6,6 +6,7 @@
 //! - [`model`]: what an ONNX file says about itself, and the model card
 //! - [`engine`]: ONNX Runtime, behind closed request and response types
 //! - [`analysis`]: one image through one model, from file to statistics
+//! - [`report`]: files that appear whole or not at all
 //! - [`render`]: the heatmap and the load bars, drawn by WGSL shaders
 //! - [`ui`]: the window
 //! - [`cli`]: the headless commands
@@ -17,6 +18,7 @@ pub mod input;
 pub mod model;
 #[cfg(feature = "gui")]
 pub mod render;
+pub mod report;
 pub mod routing;
 #[cfg(feature = "gui")]
 pub mod ui;

@@ -27,7 +27,7 @@ fn window_with(start: Start) -> Harness<'static, App> {
 
 /// The window as it opens for a new user.
 fn window() -> Harness<'static, App> {
-    window_with(Start { default_model: Some(model()), ..Start::default() })
+    window_with(Start { default_model: Some(model()), layer: Some(0), ..Start::default() })
 }
 
 /// Draws frames until everything that was asked for is on screen.
@@ -59,11 +59,11 @@ fn has_text(harness: &Harness<'static, App>, part: &str) -> bool {
 }
 
 #[test]
-fn opens_on_a_classified_sample() {
-    let harness = window();
+fn opens_on_a_classified_sample_in_a_middle_layer() {
+    let harness = window_with(Start { default_model: Some(model()), ..Start::default() });
     let (label, probability) = best(&harness);
     harness.get_by_label(&format!("{label}: {:.1} %", probability * 100.0));
-    harness.get_by_label("Heatmap: Chosen expert, layer 1");
+    harness.get_by_label("Heatmap: Chosen expert, layer 3");
     assert!(harness.state().state().notices.is_empty(), "{:?}", harness.state().state().notices);
 }
 

@@ -3,9 +3,9 @@
 //! `index.json` names the files; it is written last, so a folder with one is complete. Each file appears whole or not
 //! at all.
 
-use super::files::write_whole;
 use crate::analysis::OpenModel;
 use crate::engine::{Tensor, TensorData};
+use crate::report::write_whole;
 use anyhow::Context;
 use ndarray::{ArrayView, IxDyn};
 use ndarray_npy::{WritableElement, WriteNpyExt};

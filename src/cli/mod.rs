@@ -9,7 +9,6 @@ mod classify;
 mod console;
 mod dump;
 mod failure;
-mod files;
 mod load;
 mod record;
 #[cfg(feature = "gui")]

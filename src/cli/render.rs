@@ -2,11 +2,11 @@
 
 use super::args::{ModelArgs, RenderArgs};
 use super::failure::Failure;
-use super::files::write_whole;
 use super::load::{Session, Source};
 use crate::analysis::Analysis;
 use crate::render::offscreen::{HeatmapPicture, Offscreen};
 use crate::render::{HeatmapStyle, Overlay};
+use crate::report::write_whole;
 use anyhow::Context;
 use image::codecs::png::PngEncoder;
 use std::path::Path;

@@ -21,6 +21,13 @@ pub struct Sample {
 /// The photos in the order in which they are offered. The program opens with the first.
 pub const SAMPLES: &[Sample] = &[
     Sample {
+        id: "pagoda",
+        title: "Pagoda above a lake, China",
+        credit: "danielbuechele",
+        license: "CC-BY-2.0",
+        bytes: include_bytes!("../../assets/samples/pagoda.jpg"),
+    },
+    Sample {
         id: "cat",
         title: "Chelsea the cat",
         credit: "Stefan van der Walt",
@@ -47,13 +54,6 @@ pub const SAMPLES: &[Sample] = &[
         credit: "Aitzol Berasategi",
         license: "CC-BY-4.0",
         bytes: include_bytes!("../../assets/samples/dogs.jpg"),
-    },
-    Sample {
-        id: "pagoda",
-        title: "Pagoda above a lake, China",
-        credit: "danielbuechele",
-        license: "CC-BY-2.0",
-        bytes: include_bytes!("../../assets/samples/pagoda.jpg"),
     },
     Sample {
         id: "bridge",

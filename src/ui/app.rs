@@ -15,7 +15,6 @@ use super::{design, dialogs, gpu, shortcuts};
 use crate::analysis::{AnalysisService, ImageId, OutcomeId, Wanted};
 use crate::engine::Engine;
 use crate::input::{DecodedImage, ImageSource};
-use crate::routing::LayerIdx;
 use eframe::egui_wgpu::RenderState;
 use egui::{CentralPanel, Frame, Margin, Panel, Ui};
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ pub struct Start {
     pub threads: Option<usize>,
     /// Experts per token; the model's default if there is none.
     pub top_k: Option<usize>,
-    /// The layer on screen, from 0.
+    /// The layer to begin with, from 0; the middle one if there is none.
     pub layer: Option<usize>,
 }
 
@@ -258,7 +257,7 @@ fn open_first(state: &mut AppState, start: &Start) {
         state.model.wanted.clone_from(&start.model);
     }
     state.top_k = start.top_k;
-    state.view.layer = LayerIdx(start.layer.unwrap_or(0));
+    state.first_layer = start.layer;
     if state.model.wanted.is_none() {
         state.notify(
             "No model is open",

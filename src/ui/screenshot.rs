@@ -1,6 +1,8 @@
 //! `--screenshot`: waits until the window shows the result, saves what it shows, and ends.
 
+use crate::report::write_whole;
 use anyhow::Context as _;
+use image::ImageEncoder as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,19 +99,12 @@ impl Photographer {
     }
 }
 
-/// Writes a PNG that is there whole or not at all.
 fn save_png(image: &egui::ColorImage, path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .suffix(".png")
-        .tempfile_in(folder)
-        .with_context(|| format!("cannot write in {}", folder.display()))?;
     let [width, height] = image.size.map(|side| side as u32);
     let rgb: Vec<u8> = image.pixels.iter().flat_map(|pixel| [pixel.r(), pixel.g(), pixel.b()]).collect();
-    let mut bytes = std::io::BufWriter::new(file.as_file_mut());
-    image::write_buffer_with_format(&mut bytes, &rgb, width, height, image::ColorType::Rgb8, image::ImageFormat::Png)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    drop(bytes);
-    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    write_whole(path, |out| {
+        let encoder = image::codecs::png::PngEncoder::new(out);
+        Ok(encoder.write_image(&rgb, width, height, image::ExtendedColorType::Rgb8)?)
+    })
+    .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -44,6 +44,7 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
         .show_crosshair(false)
         .show_grid([false, true])
         .x_grid_spacer(move |_| expert_marks(experts))
+        .y_grid_spacer(move |_| load_marks(top))
         .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(6.0, 10.0))])
         .y_axis_min_width(28.0)
         .set_margin_fraction(egui::Vec2::ZERO);
@@ -109,6 +110,15 @@ fn expert_marks(experts: usize) -> Vec<egui_plot::GridMark> {
         .collect()
 }
 
+/// Four or so round numbers: 1, 2 or 5 times a power of ten.
+fn load_marks(top: f64) -> Vec<egui_plot::GridMark> {
+    let rough = (top / 5.0).max(1.0);
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
+    let step = step.unwrap_or(rough);
+    (0..=(top / step) as usize).map(|at| egui_plot::GridMark { value: at as f64 * step, step_size: step }).collect()
+}
+
 fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
     let (load, importance) = (&balance.load_stats, &balance.importance_stats);
     egui::Grid::new("load numbers").num_columns(4).spacing([8.0, 2.0]).show(ui, |ui| {
@@ -127,5 +137,22 @@ fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
             ui.visuals().warn_fg_color,
             format!("{} values of this layer's routing are not finite numbers", balance.non_finite),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn loads_are_marked_at_round_numbers() {
+        let cases: [(f64, &[f64]); 4] = [
+            (1.1, &[0.0, 1.0]),
+            (86.0, &[0.0, 20.0, 40.0, 60.0, 80.0]),
+            (200.0, &[0.0, 50.0, 100.0, 150.0, 200.0]),
+            (9.0, &[0.0, 2.0, 4.0, 6.0, 8.0]),
+        ];
+        for (top, expected) in cases {
+            let marks: Vec<f64> = super::load_marks(top).iter().map(|mark| mark.value).collect();
+            assert_eq!(marks, expected, "up to {top}");
+        }
     }
 }

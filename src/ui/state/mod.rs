@@ -46,6 +46,8 @@ pub struct AppState {
     pub model: ModelState,
     /// Experts per token; `None` is the model's default.
     pub top_k: Option<usize>,
+    /// The layer to begin with, from 0; the middle one if there is none.
+    pub first_layer: Option<usize>,
     /// What the person looks at.
     pub view: View,
     /// What the worker found.
@@ -76,6 +78,7 @@ impl AppState {
             images: ImageList::default(),
             model: ModelState { wanted, ..ModelState::default() },
             top_k: None,
+            first_layer: None,
             view: View::default(),
             results: Results::default(),
             decoded: None,
@@ -315,6 +318,10 @@ impl AppState {
             (self.images.get_mut(outcome.image), outcome.analysis.predictions.first().cloned())
         {
             entry.best = Some((best.label, best.probability));
+        }
+        if self.results.shown().is_none() {
+            // Early layers follow colours and edges, late ones mix the whole image: the middle explains itself best.
+            self.view.layer.0 = self.first_layer.unwrap_or(outcome.analysis.trace.layers.len() / 2);
         }
         self.results.show(outcome);
         self.clamp_view();

@@ -191,7 +191,8 @@ fn layers_stop_at_both_ends() {
     let mut fixture = Fixture::new();
     let image = fixture.current();
     fixture.result(image, 2);
-    for (places, expected) in [(-1, 0), (1, 1), (5, 1)] {
+    assert_eq!(fixture.state.view.layer.0, 1, "the middle one of two comes first");
+    for (places, expected) in [(-1, 0), (-1, 0), (1, 1), (5, 1)] {
         fixture.state.apply(Command::StepLayer(places));
         assert_eq!(fixture.state.view.layer.0, expected, "after {places}");
     }

@@ -5,13 +5,13 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// What a file's content is written to.
-pub(super) type Content<'a> = BufWriter<&'a mut NamedTempFile>;
+pub type Content<'a> = BufWriter<&'a mut NamedTempFile>;
 
 /// Writes beside the goal and renames, so that no reader and no crash ever meets half a file.
-pub(super) fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut Content<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+///
+/// # Errors
+/// What `write` gives, or why the file cannot be made there.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut Content<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = beside(folder)?;
     let mut out = BufWriter::new(&mut temporary);
