@@ -8,6 +8,8 @@ use crate::routing::PixelRect;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use std::error::Error;
+use std::iter::repeat_n;
+use std::sync::Arc;
 
 /// Scales, crops and normalises an image for a model.
 ///
@@ -26,7 +28,7 @@ pub fn preprocess(image: &DecodedImage, card: &InputCard) -> Result<InputTensor,
         Layout::Nhwc => [1, height, width, 3],
     };
     let [x, y, width, height] = seen.map(|value| value as f32);
-    let data = normalized(scaled.buffer(), card).into();
+    let data = normalized(scaled.buffer(), card);
     Ok(InputTensor { shape, data, seen: PixelRect { x, y, width, height } })
 }
 
@@ -98,23 +100,30 @@ fn scaled_size([width, height]: [u32; 2], card: &InputCard) -> [u32; 2] {
 }
 
 /// RGBA bytes to normalised RGB in the card's layout.
-fn normalized(rgba: &[u8], card: &InputCard) -> Vec<f32> {
+fn normalized(rgba: &[u8], card: &InputCard) -> Arc<[f32]> {
     let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
         std::array::from_fn(|byte| (byte as f32 / 255.0 - card.mean[channel]) / card.std[channel])
     });
     let pixels = rgba.as_chunks::<4>().0;
+    let mut data: Arc<[f32]> = repeat_n(0.0, 3 * pixels.len()).collect();
+    // Nobody else has it yet, so that it is written where it stays.
+    let values = Arc::make_mut(&mut data);
     match card.layout {
         Layout::Nchw => {
-            let planes = tables.iter().enumerate();
-            planes
-                .flat_map(|(channel, table)| pixels.iter().map(move |pixel| table[usize::from(pixel[channel])]))
-                .collect()
+            let planes = values.chunks_exact_mut(pixels.len().max(1)).zip(&tables);
+            for (channel, (plane, table)) in planes.enumerate() {
+                for (value, pixel) in plane.iter_mut().zip(pixels) {
+                    *value = table[usize::from(pixel[channel])];
+                }
+            }
         }
-        Layout::Nhwc => pixels
-            .iter()
-            .flat_map(|pixel| std::array::from_fn::<f32, 3, _>(|channel| tables[channel][usize::from(pixel[channel])]))
-            .collect(),
+        Layout::Nhwc => {
+            for (values, pixel) in values.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+                *values = std::array::from_fn(|channel| tables[channel][usize::from(pixel[channel])]);
+            }
+        }
     }
+    data
 }
 
 #[cfg(test)]
