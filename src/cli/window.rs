@@ -6,7 +6,9 @@ use super::failure::Failure;
 #[cfg(feature = "gui")]
 pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     use super::args::ThemeArg;
+    use super::console::output;
     use crate::ui::{Options, Screenshot, Theme};
+    use std::io::Write;
 
     let WindowArgs { images, screenshot, shot, top_k, layer } = args;
     let theme = shot.theme.map(|theme| match theme {
@@ -16,7 +18,14 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
     let ModelArgs { model, ort_library: library, threads } = model;
     let layer = layer.map(|layer| layer - 1);
-    Ok(crate::ui::run(Options { images, model, library, threads, top_k, layer, screenshot })?)
+    let png = screenshot.as_ref().map(|screenshot| screenshot.png.display().to_string());
+    let shot = crate::ui::run(Options { images, model, library, threads, top_k, layer, screenshot })?;
+    if let (Some(shot), Some(png)) = (shot, png) {
+        let mut out = output();
+        writeln!(out, "{png}: first result on screen {:.2} s after the start", shot.first_result_secs)?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 #[cfg(not(feature = "gui"))]

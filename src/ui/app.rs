@@ -7,7 +7,7 @@ use super::panels::images::{ImagesUi, images_ui, samples_ui};
 use super::panels::{
     help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
 };
-use super::screenshot::Photographer;
+use super::screenshot::{Photographer, Progress};
 use super::settings::Settings;
 use super::state::{AppState, Side, file_name};
 use super::thumbnails::ThumbnailTextures;
@@ -203,9 +203,16 @@ impl App {
 
     fn photograph(&mut self, ctx: &egui::Context) {
         let Some(photographer) = &mut self.photographer else { return };
-        let settled = !self.state.updating && (self.state.shown().is_some() || self.state.decoded.is_some());
+        // Without a model the photo alone is all that there will be.
+        let without_model = self.state.model.wanted.is_none() && self.state.decoded.is_some();
+        let has_result = self.state.shown().is_some() || without_model;
+        let progress = match (has_result, self.state.updating) {
+            (false, _) => Progress::Nothing,
+            (true, true) => Progress::Result,
+            (true, false) => Progress::Settled,
+        };
         let trouble = self.state.notices.first().map(|notice| format!("{}: {}", notice.title, notice.details));
-        photographer.step(ctx, settled, trouble.as_deref());
+        photographer.step(ctx, progress, trouble.as_deref());
     }
 }
 

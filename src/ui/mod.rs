@@ -19,7 +19,7 @@ mod thumbnails;
 mod widgets;
 
 pub use egui::Theme;
-pub use screenshot::Screenshot;
+pub use screenshot::{Screenshot, Shot};
 
 use crate::engine::Engine;
 use anyhow::Context as _;
@@ -28,6 +28,7 @@ use screenshot::Photographer;
 use settings::Settings;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// How the window is started.
 #[derive(Debug, Default)]
@@ -48,15 +49,16 @@ pub struct Options {
     pub screenshot: Option<Screenshot>,
 }
 
-/// Opens the window and returns when it is closed.
+/// Opens the window and returns when it is closed; with a screenshot, what was measured on the way.
 ///
 /// # Errors
 /// When no window can be opened (the text says what to do instead), or the screenshot cannot be taken.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
+    let started = Instant::now();
     let engine = Arc::new(Engine::start(options.library.as_deref()));
     let (photographer, outcome) = match &options.screenshot {
         Some(job) => {
-            let (photographer, outcome) = Photographer::new(job.clone());
+            let (photographer, outcome) = Photographer::new(job.clone(), started);
             (Some(photographer), Some(outcome))
         }
         None => (None, None),
@@ -64,10 +66,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let native = native_options(options.screenshot.as_ref());
     let create: eframe::AppCreator<'_> = Box::new(move |cc| Ok(Box::new(build(cc, engine, options, photographer)?)));
     eframe::run_native("MoE Scope", native, create).map_err(|error| no_window(&error))?;
-    match outcome.and_then(|outcome| outcome.lock().unwrap_or_else(PoisonError::into_inner).take()) {
-        Some(result) => result.context("the screenshot could not be taken"),
-        None => Ok(()),
-    }
+    let Some(outcome) = outcome else { return Ok(None) };
+    let result = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let closed_early = || Err(anyhow::anyhow!("the window was closed before the result was there"));
+    result.unwrap_or_else(closed_early).map(Some).context("the screenshot could not be taken")
 }
 
 fn build(

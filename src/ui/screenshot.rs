@@ -21,13 +21,32 @@ pub struct Screenshot {
     pub scale: f32,
 }
 
+/// What a picture tells besides its pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shot {
+    /// Seconds from the start of the window to the first frame with a result.
+    pub first_result_secs: f64,
+}
+
+/// How it went, once it is over.
+pub type ShotResult = Arc<Mutex<Option<anyhow::Result<Shot>>>>;
+
+/// How far the window is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing to see yet.
+    Nothing,
+    /// There is a result, and more is on its way.
+    Result,
+    /// Everything that was asked for is on screen.
+    Settled,
+}
+
 /// Where the picture stands.
 #[derive(Debug)]
 enum Stage {
     /// The result is not there, or its small pictures are not.
-    Waiting {
-        since: Instant,
-    },
+    Waiting,
     /// The window shows the result; textures and layout settle for a few frames.
     Settling {
         frames: u32,
@@ -44,30 +63,38 @@ enum Stage {
 pub struct Photographer {
     job: Screenshot,
     stage: Stage,
-    outcome: Arc<Mutex<Option<anyhow::Result<()>>>>,
+    started: Instant,
+    first_result_secs: Option<f64>,
+    outcome: ShotResult,
 }
 
 impl Photographer {
     const PATIENCE: Duration = Duration::from_secs(60);
     const FRAMES_TO_SETTLE: u32 = 12;
 
-    /// A photographer and the place where it leaves how it went.
+    /// A photographer, and the place where it leaves how it went. The window started at `started`.
     #[must_use]
-    pub fn new(job: Screenshot) -> (Self, Arc<Mutex<Option<anyhow::Result<()>>>>) {
-        let outcome = Arc::default();
-        (Self { job, stage: Stage::Waiting { since: Instant::now() }, outcome: Arc::clone(&outcome) }, outcome)
+    pub fn new(job: Screenshot, started: Instant) -> (Self, ShotResult) {
+        let outcome = ShotResult::default();
+        let photographer =
+            Self { job, stage: Stage::Waiting, started, first_result_secs: None, outcome: Arc::clone(&outcome) };
+        (photographer, outcome)
     }
 
-    /// Called once per frame. `settled` tells whether everything that was asked for is on screen; `trouble` is a
-    /// message that the window shows instead of a result.
-    pub fn step(&mut self, ctx: &egui::Context, settled: bool, trouble: Option<&str>) {
+    /// Called once per frame, after everything was drawn. `trouble` is a message that the window shows instead of a
+    /// result.
+    pub fn step(&mut self, ctx: &egui::Context, progress: Progress, trouble: Option<&str>) {
+        let elapsed = self.started.elapsed();
+        if progress != Progress::Nothing {
+            self.first_result_secs.get_or_insert(elapsed.as_secs_f64());
+        }
         match &mut self.stage {
-            Stage::Waiting { since } => {
+            Stage::Waiting => {
                 if let Some(trouble) = trouble {
                     self.finish(ctx, Err(anyhow::anyhow!("{trouble}")));
-                } else if settled {
+                } else if progress == Progress::Settled {
                     self.stage = Stage::Settling { frames: 0 };
-                } else if since.elapsed() > Self::PATIENCE {
+                } else if elapsed > Self::PATIENCE {
                     self.finish(ctx, Err(anyhow::anyhow!("no result after {} s", Self::PATIENCE.as_secs())));
                 }
                 ctx.request_repaint_after(Duration::from_millis(20));
@@ -93,7 +120,8 @@ impl Photographer {
     }
 
     fn finish(&mut self, ctx: &egui::Context, result: anyhow::Result<()>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        let shot = Shot { first_result_secs: self.first_result_secs.unwrap_or(f64::NAN) };
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.map(|()| shot));
         self.stage = Stage::Done;
         ctx.send_viewport_cmd(egui::ViewportCommand::Close);
     }
