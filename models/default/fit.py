@@ -1,10 +1,10 @@
 """Experts and routers in closed form: each MoE layer as the best low-rank linear map per cluster of tokens.
 
 A block's dense projection is linear in its hidden features h, y = A h + b. Tokens are clustered by y (k-means with
-prices on full clusters); the cluster centres give the router. Expert e gets the leading directions U of its cluster's
-y and the cluster's mean m: y ≈ m + U Uᵀ(A h + b − m), the best map of that rank for the cluster. A bias keeps most
-inner values above zero, in the linear part of the ReLU. Blocks are fitted in order, each on the student's own input,
-against the teacher's output, so that later layers make up for what earlier ones lose.
+prices that share the tokens out evenly); the cluster centres give the router. Expert e gets the leading directions U
+of its cluster's y and the cluster's mean m: y ≈ m + U Uᵀ(A h + b − m), the best map of that rank for the cluster. A
+bias keeps most inner values above zero, in the linear part of the ReLU. Blocks are fitted in order, each on the
+student's own input, against the teacher's output, so that later layers make up for what earlier ones lose.
 """
 
 import torch
@@ -15,7 +15,8 @@ from network import Student
 
 INNER_SHIFT = 1.5  # standard deviations
 RIDGE = 1e-3
-MIN_SHARE = 0.01  # a cluster smaller than this starts again from a random token, or is filled up at the end
+PRICE_SOFTNESS = 0.3  # of the mean gap between the two best scores
+ROUNDS = 30  # of clustering, and of pricing in each
 FIRST_WEIGHT = 0.75
 TOKENS = 60000
 FIT_TOP_K = 2
@@ -31,23 +32,31 @@ def _fit_linear(h: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return a, y_mean - a @ h_mean
 
 
-def priced_kmeans(y: torch.Tensor, count: int, rounds: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centres [count, D] and offsets [count]; a token belongs to the largest centre·y + offset.
+def _balanced_prices(scores: torch.Tensor) -> torch.Tensor:
+    """What to add to each column of scores [T, E] so that every column wins about the same share of the rows."""
+    top = scores.topk(2, dim=1)[0]
+    softness = PRICE_SOFTNESS * (top[:, 0] - top[:, 1]).mean()
+    price = torch.zeros(scores.shape[1])
+    for _ in range(ROUNDS):
+        share = ((scores + price) / softness).softmax(1).mean(0)
+        price -= softness * (share * scores.shape[1]).log()
+    return price
 
-    Offsets start at −|centre|²/2 (plain k-means); full clusters become dearer from round to round.
+
+def balanced_kmeans(y: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres [count, D] and offsets [count]; a token belongs to the largest centre·y + offset, evenly shared out.
+
+    The offset is −|centre|²/2, as in plain k-means, and a price found anew in every round: no cluster runs empty, and
+    experts get clusters of about the same size whatever the first centres were.
     """
     centres = y[torch.randperm(len(y))[:count]]
-    price = torch.zeros(count)
-    spread = y.var(0).sum()
-    for _ in range(rounds):
-        offsets = price - centres.square().sum(1) / 2
-        ids = (y @ centres.T + offsets).argmax(1)
-        share = torch.bincount(ids, minlength=count) / len(y)
-        price += 0.1 * spread * (1 / count - share) * count / 4
+    for _ in range(ROUNDS):
+        scores = y @ centres.T - centres.square().sum(1) / 2
+        ids = (scores + _balanced_prices(scores)).argmax(1)
         sums = torch.zeros_like(centres).index_add_(0, ids, y)
-        means = sums / (share * len(y)).clamp(min=1)[:, None]
-        centres = torch.where(share[:, None] > MIN_SHARE, means, y[torch.randperm(len(y))[:count]])
-    return centres, price - centres.square().sum(1) / 2
+        centres = sums / torch.bincount(ids, minlength=count).clamp(min=1)[:, None]
+    scores = y @ centres.T - centres.square().sum(1) / 2
+    return centres, _balanced_prices(scores) - centres.square().sum(1) / 2
 
 
 def _sharpness(scores: torch.Tensor) -> float:
@@ -61,26 +70,19 @@ def _sharpness(scores: torch.Tensor) -> float:
     return middle
 
 
-def _own_tokens(scores: torch.Tensor, expert: int) -> torch.Tensor:
-    """Indices of the tokens that prefer the expert; of those that come closest to it, where these are too few."""
-    others = scores.clone()
-    others[:, expert] = float("-inf")
-    lead = scores[:, expert] - others.max(1)[0]
-    return lead.topk(max(int((lead > 0).sum()), int(MIN_SHARE * len(lead))))[1]
-
-
 def fit_layer(moe: MoeProjection, h: torch.Tensor, target: torch.Tensor) -> None:
     """Sets the layer's weights from tokens h [T, hidden] and wanted outputs [T, out]."""
     a, b = _fit_linear(h, target)
     y = h @ a.T + b
     y_mean = y.mean(0)
-    centres, offsets = priced_kmeans(y - y_mean, moe.num_experts)
+    centres, offsets = balanced_kmeans(y - y_mean, moe.num_experts)
     scores = (y - y_mean) @ centres.T + offsets
     beta = _sharpness(scores)
     moe.router.weight.copy_(beta * centres @ a)
     moe.router.bias.copy_(beta * (centres @ (b - y_mean) + offsets))
+    ids = scores.argmax(1)
     for expert in range(moe.num_experts):
-        _fit_expert(moe, expert, y[_own_tokens(scores, expert)], a, b)
+        _fit_expert(moe, expert, y[ids == expert], a, b)
 
 
 def _fit_expert(moe: MoeProjection, expert: int, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
