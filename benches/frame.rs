@@ -2,7 +2,8 @@
 //!
 //! Both go the window's whole way: shapes, tessellation, egui's renderer, and a wait for the GPU, at 1280 × 720 over a
 //! photo of 3840 × 2160. Counted is CPU time, of the whole process (a software GPU draws on threads of its own) and of
-//! the main thread. Linux only, because it reads /proc. Ends with 1 when a bar is missed:
+//! the main thread. Linux only, because it reads /proc. The machine should have nothing else to do: the main thread's
+//! part is so small that caches emptied by other programs are most of it. Ends with 1 when a bar is missed:
 //!
 //! - our shader takes at most 1/10 of the rectangles' process time and 1/20 of their main-thread time at 128 × 128 patches
 //! - 128 × 128 patches cost our shader no more than 14 × 14, within a tenth for noise
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     let empty = measure(&mut gpu, "nothing", |_| {});
     let [shader_small, shader_large] = [14, 128].map(|side| shader_cost(&mut gpu, &photo, side));
     let rectangles = rectangles_cost(&mut gpu, &photo, 128);
-    println!("\nWithout the cost of a frame that shows nothing in brackets.");
+    println!("\nIn brackets: without the cost of a frame that shows nothing.");
     let bars = [
         bar("process CPU, shader / rectangles", shader_large.process, rectangles.process, empty.process, 0.1),
         bar("main thread, shader / rectangles", shader_large.main, rectangles.main, empty.main, 0.05),
@@ -204,12 +205,13 @@ impl Gpu {
             max_texture_side: Some(self.device.limits().max_texture_dimension_2d as usize),
             ..Default::default()
         };
-        let output = self.context.run_ui(input, draw);
+        let mut output = self.context.run_ui(input, draw);
         for (id, deltas) in &output.textures_delta.set {
             for delta in deltas {
                 self.egui.update_texture(&self.device, &self.queue, *id, delta);
             }
         }
+        output.textures_delta.clear();
         let primitives = self.context.tessellate(output.shapes, output.pixels_per_point);
         let screen = ScreenDescriptor { size_in_pixels: SCREEN, pixels_per_point: output.pixels_per_point };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

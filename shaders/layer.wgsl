@@ -6,11 +6,11 @@
 @group(1) @binding(1) var<storage, read> value_bits: array<u32>;
 // [E], counted by load_count.wgsl.
 @group(1) @binding(2) var<storage, read> loads: array<u32>;
-// [E], RGBA8.
-@group(1) @binding(3) var<storage, read> palette: array<u32>;
+// RGBA8: the experts' colours [E], and again those of the chosen experts [T, k], so that a pixel needs one look-up.
+@group(1) @binding(3) var<storage, read> colors: array<u32>;
 
 fn expert_color(expert: u32) -> vec3f {
-    return unpack4x8unorm(palette[expert]).rgb;
+    return unpack4x8unorm(colors[expert]).rgb;
 }
 
 // Shader compilers may assume that no float is NaN; its bits cannot be assumed away.

@@ -1,8 +1,8 @@
-//! The routing of an analysis on the GPU, and the small buffer that each pane owns.
+//! The routing of an analysis on the GPU.
 
-use super::layout::{LayerShape, PANE_UNIFORM_SIZE};
+use super::layout::LayerShape;
 use super::pipelines::{Pipelines, WORKGROUP_SIZE};
-use super::{ContentKey, RenderError, expert_color};
+use super::{RenderError, expert_color};
 use crate::routing::{LayerRouting, RoutingTrace, TokenMeasures};
 use wgpu::util::DeviceExt;
 
@@ -88,16 +88,18 @@ impl LayerBuffers {
         values: &[f32],
     ) -> Self {
         let palette: Vec<[u8; 4]> = (0..shape.num_experts.max(1)).map(rgba_of).collect();
+        let chosen = experts.iter().map(|&expert| palette[expert as usize]);
+        let colors: Vec<[u8; 4]> = palette.iter().copied().chain(chosen).collect();
         let experts = storage_buffer(device, "chosen experts", if experts.is_empty() { &[NO_EXPERT] } else { experts });
         let values = storage_buffer(device, "routing values", if values.is_empty() { &[0.0] } else { values });
-        let palette = storage_buffer(device, "expert colours", &palette);
+        let colors = storage_buffer(device, "expert colours", &colors);
         let loads = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("loads"),
             size: u64::from(shape.num_experts.max(1)) * size_of::<u32>() as u64,
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        let bind_group = bind_buffers(device, &pipelines.layer_layout, &[&experts, &values, &loads, &palette]);
+        let bind_group = bind_buffers(device, &pipelines.layer_layout, &[&experts, &values, &loads, &colors]);
         Self { shape, bind_group, loads, experts }
     }
 
@@ -128,39 +130,4 @@ fn bind_buffers(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, buffers: 
     let entries: Vec<_> =
         (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
     device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
-}
-
-/// What one heatmap or chart on screen keeps between its preparation and its painting.
-#[derive(Debug)]
-pub(super) struct Pane {
-    pub uniform: wgpu::Buffer,
-    pub bind_group: wgpu::BindGroup,
-    /// Photo and routing.
-    pub contents: [Option<ContentKey>; 2],
-    pub layer: usize,
-}
-
-impl Pane {
-    pub fn new(device: &wgpu::Device, pipelines: &Pipelines) -> Self {
-        let uniform = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("pane"),
-            size: PANE_UNIFORM_SIZE,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("pane"),
-            layout: &pipelines.pane_layout,
-            entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::TextureView(&pipelines.scales) },
-            ],
-        });
-        Self { uniform, bind_group, contents: [None; 2], layer: 0 }
-    }
-
-    /// Whether anything it shows is among these.
-    pub fn shows(&self, keys: &[ContentKey]) -> bool {
-        self.contents.iter().flatten().any(|key| keys.contains(key))
-    }
 }

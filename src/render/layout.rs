@@ -1,15 +1,19 @@
 //! The uniforms as the shaders declare them, field by field. Tests compare sizes and offsets with the WGSL.
 
 use super::frame::{BarsFrame, HeatmapFrame, HeatmapStyle, Overlay};
+use crate::routing::PatchGrid;
 use bytemuck::{Pod, Zeroable};
 
 /// In place of an expert or a patch.
 const NONE: u32 = u32::MAX;
 
-const WEIGHT_OPACITY: u32 = 1;
-const GRID_LINES: u32 = 2;
-const DIM_OUTSIDE: u32 = 4;
-const DARK: u32 = 8;
+const DIM_OUTSIDE: u32 = 1;
+const DARK: u32 = 2;
+
+/// Opacity of the lines between large patches.
+const GRID_OPACITY: f32 = 0.22;
+/// Grid lines are gone when patches are this small, in points, and strongest at the other size.
+const GRID_FADE: [f32; 2] = [6.0, 20.0];
 
 /// What a shader needs to know of a layer to find its way through the layer's buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,16 +30,15 @@ pub(super) struct LayerShape {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(super) struct HeatmapUniform {
-    pub view: [f32; 4],
     pub image: [f32; 4],
     pub seen: [f32; 4],
     pub background: [f32; 4],
     pub grid: [u32; 2],
+    pub patch_size: [f32; 2],
     pub num_tokens: u32,
     pub num_experts: u32,
-    pub overlay: u32,
-    pub overlay_index: u32,
     pub top_k: u32,
+    pub overlay_index: u32,
     pub flags: u32,
     pub lit: u32,
     pub hovered: u32,
@@ -43,8 +46,58 @@ pub(super) struct HeatmapUniform {
     pub scale: u32,
     pub opacity: f32,
     pub scale_max: f32,
+    pub grid_opacity: f32,
     pub mip_level: f32,
     pub pixels_per_point: f32,
+    pub padding: [u32; 2],
+}
+
+/// What a heatmap's pipeline can leave out, as the constants of heatmap.wgsl name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HeatmapFeatures {
+    overlay: u8,
+    has_weight_opacity: bool,
+    has_missing_patches: bool,
+    has_lit_expert: bool,
+    has_small_patches: bool,
+    has_grid_lines: bool,
+    has_outlines: bool,
+    has_large_texels: bool,
+    /// Not for the shader: what is opaque need not be blended with what is below.
+    pub is_opaque: bool,
+}
+
+impl HeatmapFeatures {
+    /// `uniform` is made of `frame`.
+    pub fn new(frame: &HeatmapFrame, uniform: &HeatmapUniform, photo_size: [u32; 2]) -> Self {
+        let [width, height] = uniform.patch_size;
+        Self {
+            overlay: if uniform.num_tokens == 0 { 0 } else { overlay_code(frame.style.overlay) },
+            has_weight_opacity: frame.style.weight_opacity,
+            has_missing_patches: frame.grid.num_patches() > uniform.num_tokens as usize,
+            has_lit_expert: uniform.lit != NONE,
+            has_small_patches: width.min(height) < 2.0,
+            has_grid_lines: uniform.grid_opacity > 0.0,
+            has_outlines: uniform.flags & DIM_OUTSIDE != 0 || uniform.hovered != NONE || uniform.pinned != NONE,
+            has_large_texels: frame.image_px[2] > 6.0 * photo_size[0] as f32,
+            is_opaque: frame.style.background[3] == 1.0,
+        }
+    }
+
+    /// Values of the shader's constants.
+    pub fn constants(self) -> [(&'static str, f64); 8] {
+        let flag = |on: bool| f64::from(u8::from(on));
+        [
+            ("overlay", f64::from(self.overlay)),
+            ("has_weight_opacity", flag(self.has_weight_opacity)),
+            ("has_missing_patches", flag(self.has_missing_patches)),
+            ("has_lit_expert", flag(self.has_lit_expert)),
+            ("has_small_patches", flag(self.has_small_patches)),
+            ("has_grid_lines", flag(self.has_grid_lines)),
+            ("has_outlines", flag(self.has_outlines)),
+            ("has_large_texels", flag(self.has_large_texels)),
+        ]
+    }
 }
 
 /// `Bars` in load_bars.wgsl.
@@ -73,21 +126,21 @@ impl HeatmapUniform {
     /// `photo_size` is the texture's, which is smaller than the image where that was reduced.
     pub fn new(frame: &HeatmapFrame, layer: LayerShape, photo_size: [u32; 2]) -> Self {
         let style = &frame.style;
-        let (overlay, overlay_index) = overlay_code(style.overlay, layer);
         let [x, y, width, height] = frame.image_px;
         let scale = [width / frame.image_size[0], height / frame.image_size[1]];
-        let seen = frame.grid.seen;
+        let PatchGrid { rows, cols, seen } = frame.grid;
+        let seen_size = [seen.width * scale[0], seen.height * scale[1]];
+        let patch_size = [seen_size[0] / cols as f32, seen_size[1] / rows as f32];
         Self {
-            view: frame.view_px,
             image: frame.image_px,
-            seen: [x + seen.x * scale[0], y + seen.y * scale[1], seen.width * scale[0], seen.height * scale[1]],
+            seen: [x + seen.x * scale[0], y + seen.y * scale[1], seen_size[0], seen_size[1]],
             background: style.background,
-            grid: [frame.grid.cols as u32, frame.grid.rows as u32],
+            grid: [cols as u32, rows as u32],
+            patch_size,
             num_tokens: layer.num_tokens,
             num_experts: layer.num_experts,
-            overlay,
-            overlay_index,
             top_k: layer.top_k,
+            overlay_index: overlay_index(style.overlay),
             flags: flags(frame),
             lit: style.lit_expert.filter(|_| layer.num_tokens > 0).unwrap_or(NONE),
             hovered: frame.hovered.unwrap_or(NONE),
@@ -95,8 +148,10 @@ impl HeatmapUniform {
             scale: style.scale.index(),
             opacity: style.opacity.clamp(0.0, 1.0),
             scale_max: scale_max(style, layer),
+            grid_opacity: grid_opacity(style, patch_size),
             mip_level: mip_level(photo_size, [width, height]),
             pixels_per_point: style.pixels_per_point,
+            padding: [0; 2],
         }
     }
 }
@@ -118,17 +173,32 @@ impl BarsUniform {
     }
 }
 
-fn overlay_code(overlay: Overlay, layer: LayerShape) -> (u32, u32) {
-    if layer.num_tokens == 0 {
-        return (0, 0);
-    }
+/// The `OVERLAY_…` constants of heatmap.wgsl.
+fn overlay_code(overlay: Overlay) -> u8 {
     match overlay {
-        Overlay::None => (0, 0),
-        Overlay::ChosenExpert { rank } => (1, u32::try_from(rank).unwrap_or(NONE)),
-        Overlay::GateProb { expert } => (2, expert),
-        Overlay::Entropy => (3, 0),
-        Overlay::Margin => (4, 0),
+        Overlay::None => 0,
+        Overlay::ChosenExpert { .. } => 1,
+        Overlay::GateProb { .. } => 2,
+        Overlay::Entropy => 3,
+        Overlay::Margin => 4,
     }
+}
+
+/// Which rank or expert the overlay shows.
+fn overlay_index(overlay: Overlay) -> u32 {
+    match overlay {
+        Overlay::ChosenExpert { rank } => u32::try_from(rank).unwrap_or(NONE),
+        Overlay::GateProb { expert } => expert,
+        Overlay::None | Overlay::Entropy | Overlay::Margin => 0,
+    }
+}
+
+/// Lines thin out with the patches, so that they never cover more than a hint of the picture.
+fn grid_opacity(style: &HeatmapStyle, [width, height]: [f32; 2]) -> f32 {
+    let [gone, strongest] = GRID_FADE;
+    let points = width.min(height) / style.pixels_per_point;
+    let t = ((points - gone) / (strongest - gone)).clamp(0.0, 1.0);
+    if style.grid_lines { GRID_OPACITY * t * t * (3.0 - 2.0 * t) } else { 0.0 }
 }
 
 fn flags(frame: &HeatmapFrame) -> u32 {
@@ -140,10 +210,7 @@ fn flags(frame: &HeatmapFrame) -> u32 {
         && seen.x + seen.width >= frame.image_size[0] - 0.5
         && seen.y + seen.height >= frame.image_size[1] - 0.5;
     let flag = |on: bool, bit: u32| if on { bit } else { 0 };
-    flag(style.weight_opacity, WEIGHT_OPACITY)
-        | flag(style.grid_lines, GRID_LINES)
-        | flag(style.dim_outside && !sees_all, DIM_OUTSIDE)
-        | flag(style.dark, DARK)
+    flag(style.dim_outside && !sees_all, DIM_OUTSIDE) | flag(style.dark, DARK)
 }
 
 /// The value at the upper end of the colour scale; never 0, which the shader divides by.
@@ -156,8 +223,8 @@ fn scale_max(style: &HeatmapStyle, layer: LayerShape) -> f32 {
     max.max(f32::MIN_POSITIVE)
 }
 
-/// The mip level, counted in fractions, whose pixels are as large as the screen's.
+/// The mip level whose pixels are about as large as the screen's, rather smaller than larger: soft is worse than crisp.
 fn mip_level(photo_size: [u32; 2], drawn: [f32; 2]) -> f32 {
     let reduced = (photo_size[0] as f32 / drawn[0]).max(photo_size[1] as f32 / drawn[1]);
-    if reduced.is_finite() { reduced.log2().max(0.0) } else { 0.0 }
+    if reduced.is_finite() { (reduced.log2() + 0.4).floor().max(0.0) } else { 0.0 }
 }

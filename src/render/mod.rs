@@ -15,6 +15,7 @@ mod layout;
 pub mod offscreen;
 mod palette;
 mod palette_table;
+mod pane;
 mod photo;
 mod pipelines;
 mod scale;
@@ -29,15 +30,16 @@ pub use scale::ColorScale;
 mod tests;
 
 use crate::routing::{RoutingTrace, TokenMeasures};
-use buffers::{LayerBuffers, Pane, RoutingBuffers};
-use layout::{BarsUniform, HeatmapUniform};
+use buffers::{LayerBuffers, RoutingBuffers};
+use layout::{BarsUniform, HeatmapFeatures, HeatmapUniform};
+use pane::Pane;
 use photo::Photo;
 use pipelines::Pipelines;
 use std::collections::HashMap;
 
 /// Draws heatmaps and load bars into render passes of one target format.
 ///
-/// Pipelines are built once; photos and routings live here by [`ContentKey`] until [`Renderer::retain`] lets them go.
+/// A pipeline is built once; photos and routings live here by [`ContentKey`] until [`Renderer::retain`] lets them go.
 /// For each frame, `prepare_…` every pane before the render pass and `paint_…` it within.
 #[derive(Debug)]
 pub struct Renderer {
@@ -120,16 +122,23 @@ impl Renderer {
         let layer = self.layer(frame.routing, frame.layer);
         let photo = self.photos.get(&frame.image).unwrap_or(&self.no_photo);
         let uniform = HeatmapUniform::new(frame, layer.shape, photo.size);
+        let features = HeatmapFeatures::new(frame, &uniform, photo.size);
+        self.pipelines.prepare_heatmap(&self.device, features);
         let contents = [Some(frame.image), frame.routing];
-        self.write_pane(pane, contents, frame.layer, bytemuck::bytes_of(&uniform));
+        let pane = self.write_pane(pane, contents, frame.layer, bytemuck::bytes_of(&uniform));
+        pane.features = Some(features);
+        pane.viewport = whole_pixels(frame.view_px);
     }
 
-    /// Draws a prepared heatmap over the pane's rectangle, as far as the pass's viewport and scissor reach.
+    /// Draws a prepared heatmap over the pane's rectangle, as far as the pass's scissor reaches. Sets the viewport.
     pub fn paint_heatmap(&self, pass: &mut wgpu::RenderPass<'_>, pane: PaneId) {
         let Some(pane) = self.panes.get(&pane) else { return };
+        let Some(pipeline) = pane.features.and_then(|features| self.pipelines.heatmap(features)) else { return };
         let photo = pane.contents[0].and_then(|key| self.photos.get(&key)).unwrap_or(&self.no_photo);
         let layer = self.layer(pane.contents[1], pane.layer);
-        pass.set_pipeline(&self.pipelines.heatmap);
+        let [x, y, width, height] = pane.viewport;
+        pass.set_viewport(x, y, width, height, 0.0, 1.0);
+        pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &pane.bind_group, &[]);
         pass.set_bind_group(1, &layer.bind_group, &[]);
         pass.set_bind_group(2, &photo.bind_group, &[]);
@@ -158,11 +167,17 @@ impl Renderer {
         routing.and_then(|routing| routing.layers.get(layer)).unwrap_or(&self.no_layer)
     }
 
-    /// Each pane has a uniform buffer of its own: all panes of a frame are prepared before the first is painted.
-    fn write_pane(&mut self, id: PaneId, contents: [Option<ContentKey>; 2], layer: usize, uniform: &[u8]) {
+    fn write_pane(&mut self, id: PaneId, contents: [Option<ContentKey>; 2], layer: usize, uniform: &[u8]) -> &mut Pane {
         let pane = self.panes.entry(id).or_insert_with(|| Pane::new(&self.device, &self.pipelines));
         pane.contents = contents;
         pane.layer = layer;
-        self.queue.write_buffer(&pane.uniform, 0, uniform);
+        pane.write(&self.queue, uniform);
+        pane
     }
+}
+
+/// A rectangle with its edges on the pixel edges nearest to them.
+fn whole_pixels([x, y, width, height]: [f32; 4]) -> [f32; 4] {
+    let (left, top) = (x.round(), y.round());
+    [left, top, (x + width).round() - left, (y + height).round() - top]
 }

@@ -1,6 +1,9 @@
-//! The pipelines and the layouts of what they bind, built once per renderer.
+//! The pipelines and the layouts of what they bind. All are built once per renderer; those of the heatmap, of which a
+//! session needs a few of many, when the first frame asks for them.
 
+use super::layout::HeatmapFeatures;
 use super::scale::{ColorScale, scale_table};
+use std::collections::HashMap;
 
 /// Storage buffers that one shader stage binds.
 pub(super) const STORAGE_BUFFERS: u32 = 4;
@@ -24,7 +27,9 @@ pub(super) const MIPMAP_WGSL: &str = include_str!("../../shaders/mipmap.wgsl");
 
 #[derive(Debug)]
 pub(super) struct Pipelines {
-    pub heatmap: wgpu::RenderPipeline,
+    heatmap: DrawPass,
+    heatmaps: HashMap<HeatmapFeatures, wgpu::RenderPipeline>,
+    target: wgpu::TextureFormat,
     pub bars: wgpu::RenderPipeline,
     pub mipmap: wgpu::RenderPipeline,
     pub load_count: wgpu::ComputePipeline,
@@ -52,16 +57,15 @@ impl Pipelines {
         let mipmap_layout = bind_group_layout(device, "mipmap", fragment, &[TEXTURE]);
         let load_count_layout = bind_group_layout(device, "load count", compute, &[READ, READ_WRITE]);
 
-        let draw = |name, wgsl, entry, layouts: &[&wgpu::BindGroupLayout]| {
-            let pass =
-                DrawPass { name, wgsl, entry, target, blend: Some(wgpu::BlendState::PREMULTIPLIED_ALPHA_BLENDING) };
-            render_pipeline(device, &pass, layouts)
-        };
-        let mipmap = DrawPass { name: "mipmap", wgsl: MIPMAP_WGSL, entry: "halve", target: TEXEL_FORMAT, blend: None };
+        let heatmap = DrawPass::new(device, "heatmap", HEATMAP_WGSL, &[&pane_layout, &layer_layout, &photo_layout]);
+        let bars = DrawPass::new(device, "load bars", LOAD_BARS_WGSL, &[&pane_layout, &layer_layout]);
+        let mipmap = DrawPass::new(device, "mipmap", MIPMAP_WGSL, &[&mipmap_layout]);
         Self {
-            heatmap: draw("heatmap", HEATMAP_WGSL, "draw_heatmap", &[&pane_layout, &layer_layout, &photo_layout]),
-            bars: draw("load bars", LOAD_BARS_WGSL, "draw_bars", &[&pane_layout, &layer_layout]),
-            mipmap: render_pipeline(device, &mipmap, &[&mipmap_layout]),
+            bars: bars.pipeline(device, target, Some(BLEND), &[target_constant(target)]),
+            mipmap: mipmap.pipeline(device, TEXEL_FORMAT, None, &[]),
+            heatmap,
+            heatmaps: HashMap::new(),
+            target,
             load_count: compute_pipeline(device, "load count", LOAD_COUNT_WGSL, &load_count_layout),
             pane_layout,
             layer_layout,
@@ -73,11 +77,32 @@ impl Pipelines {
                 label: Some("photo"),
                 mag_filter: wgpu::FilterMode::Linear,
                 min_filter: wgpu::FilterMode::Linear,
-                mipmap_filter: wgpu::MipmapFilterMode::Linear,
                 ..Default::default()
             }),
         }
     }
+
+    /// Builds the pipeline of some features, unless it is there.
+    pub fn prepare_heatmap(&mut self, device: &wgpu::Device, features: HeatmapFeatures) {
+        self.heatmaps.entry(features).or_insert_with(|| {
+            let mut constants = vec![target_constant(self.target)];
+            constants.extend(features.constants());
+            let blend = (!features.is_opaque).then_some(BLEND);
+            self.heatmap.pipeline(device, self.target, blend, &constants)
+        });
+    }
+
+    /// A prepared pipeline.
+    pub fn heatmap(&self, features: HeatmapFeatures) -> Option<&wgpu::RenderPipeline> {
+        self.heatmaps.get(&features)
+    }
+}
+
+const BLEND: wgpu::BlendState = wgpu::BlendState::PREMULTIPLIED_ALPHA_BLENDING;
+
+/// The constant of common.wgsl.
+fn target_constant(target: wgpu::TextureFormat) -> (&'static str, f64) {
+    ("target_encodes_srgb", f64::from(u8::from(target.is_srgb())))
 }
 
 const UNIFORM: wgpu::BindingType = buffer_binding(wgpu::BufferBindingType::Uniform);
@@ -105,49 +130,50 @@ fn bind_group_layout(
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries })
 }
 
-/// What tells one drawing pipeline from another.
-struct DrawPass<'a> {
-    name: &'a str,
-    wgsl: &'static str,
-    entry: &'a str,
-    target: wgpu::TextureFormat,
-    blend: Option<wgpu::BlendState>,
+/// A shader that draws, and the layouts of what it binds.
+#[derive(Debug)]
+struct DrawPass {
+    name: &'static str,
+    module: wgpu::ShaderModule,
+    layout: wgpu::PipelineLayout,
 }
 
-fn render_pipeline(
-    device: &wgpu::Device,
-    pass: &DrawPass<'_>,
-    layouts: &[&wgpu::BindGroupLayout],
-) -> wgpu::RenderPipeline {
-    let module = shader_module(device, pass.name, pass.wgsl);
-    // Only the panes' shaders have this constant.
-    let constants = [("target_encodes_srgb", f64::from(u8::from(pass.target.is_srgb())))];
-    let constants = if pass.blend.is_some() { &constants[..] } else { &[] };
-    device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-        label: Some(pass.name),
-        layout: Some(&pipeline_layout(device, pass.name, layouts)),
-        vertex: wgpu::VertexState {
-            module: &module,
-            entry_point: Some("cover_viewport"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
-            buffers: &[],
-        },
-        fragment: Some(wgpu::FragmentState {
-            module: &module,
-            entry_point: Some(pass.entry),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
-            targets: &[Some(wgpu::ColorTargetState {
-                format: pass.target,
-                blend: pass.blend,
-                write_mask: wgpu::ColorWrites::ALL,
-            })],
-        }),
-        primitive: wgpu::PrimitiveState::default(),
-        depth_stencil: None,
-        multisample: wgpu::MultisampleState::default(),
-        multiview_mask: None,
-        cache: None,
-    })
+impl DrawPass {
+    fn new(device: &wgpu::Device, name: &'static str, wgsl: &'static str, layouts: &[&wgpu::BindGroupLayout]) -> Self {
+        Self { name, module: shader_module(device, name, wgsl), layout: pipeline_layout(device, name, layouts) }
+    }
+
+    fn pipeline(
+        &self,
+        device: &wgpu::Device,
+        format: wgpu::TextureFormat,
+        blend: Option<wgpu::BlendState>,
+        constants: &[(&str, f64)],
+    ) -> wgpu::RenderPipeline {
+        let target = wgpu::ColorTargetState { format, blend, write_mask: wgpu::ColorWrites::ALL };
+        let compilation_options = wgpu::PipelineCompilationOptions { constants, ..Default::default() };
+        device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+            label: Some(self.name),
+            layout: Some(&self.layout),
+            vertex: wgpu::VertexState {
+                module: &self.module,
+                entry_point: None,
+                compilation_options: compilation_options.clone(),
+                buffers: &[],
+            },
+            fragment: Some(wgpu::FragmentState {
+                module: &self.module,
+                entry_point: None,
+                compilation_options,
+                targets: &[Some(target)],
+            }),
+            primitive: wgpu::PrimitiveState::default(),
+            depth_stencil: None,
+            multisample: wgpu::MultisampleState::default(),
+            multiview_mask: None,
+            cache: None,
+        })
+    }
 }
 
 fn compute_pipeline(

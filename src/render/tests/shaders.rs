@@ -56,8 +56,8 @@ macro_rules! rust_struct {
 #[test]
 fn uniforms_lie_in_memory_as_the_shaders_read_them() {
     let heatmap = rust_struct!(
-        HeatmapUniform: view, image, seen, background, grid, num_tokens, num_experts, overlay, overlay_index, top_k,
-        flags, lit, hovered, pinned, scale, opacity, scale_max, mip_level, pixels_per_point
+        HeatmapUniform: image, seen, background, grid, patch_size, num_tokens, num_experts, top_k, overlay_index,
+        flags, lit, hovered, pinned, scale, opacity, scale_max, grid_opacity, mip_level, pixels_per_point
     );
     assert_eq!(wgsl_struct(HEATMAP_WGSL, "Heatmap"), heatmap);
     let bars = rust_struct!(
