@@ -20,7 +20,7 @@ impl Thumbnail {
     pub const MAX_SIDE: u32 = 128;
 
     fn of(image: &DecodedImage) -> Option<Self> {
-        let whole = image::RgbaImage::from_raw(image.width, image.height, image.rgba.to_vec())?;
+        let whole = image::ImageBuffer::<image::Rgba<u8>, &[u8]>::from_raw(image.width, image.height, &image.rgba)?;
         let scale = f64::from(Self::MAX_SIDE) / f64::from(image.width.max(image.height));
         let side = |side: u32| ((f64::from(side) * scale.min(1.0)).round() as u32).max(1);
         let small = image::imageops::thumbnail(&whole, side(image.width), side(image.height));
