@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::engine::{
-    Engine, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData,
+    Engine, EngineError, EngineOptions, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ fn check_outputs(found: &[Tensor], expected: &Value) {
 
 #[test]
 fn outputs_agree_with_pythons_onnx_runtime() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let expected = expected();
     let moe = load(&engine, "tiny_moe.onnx").unwrap();
     assert_eq!(moe.outputs[0], "logits");
@@ -85,7 +85,7 @@ fn outputs_agree_with_pythons_onnx_runtime() {
 
 #[test]
 fn an_input_with_a_default_may_be_left_out() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let moe = load(&engine, "tiny_moe.onnx").unwrap();
     let result = run(&engine, moe.model, vec![images("pixel_values")]).unwrap();
     check_outputs(&result.outputs, &expected()["tiny_moe_default"]);
@@ -93,7 +93,7 @@ fn an_input_with_a_default_may_be_left_out() {
 
 #[test]
 fn every_number_type_becomes_floats_or_integers() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let casts = load(&engine, "casts.onnx").unwrap();
     let outputs = run(&engine, casts.model, vec![f32s("x", &[3], &[0.0, 1.0, 5.5])]).unwrap().outputs;
     assert_eq!(outputs.len(), 10);
@@ -109,7 +109,7 @@ fn every_number_type_becomes_floats_or_integers() {
 
 #[test]
 fn an_output_that_is_no_number_is_named() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let text = load(&engine, "text.onnx").unwrap();
     let error = run(&engine, text.model, vec![f32s("x", &[3], &[0.0; 3])]).unwrap_err();
     assert!(matches!(&error, EngineError::Run { reason } if reason.contains("output text")), "{error}");
@@ -117,7 +117,7 @@ fn an_output_that_is_no_number_is_named() {
 
 #[test]
 fn inputs_that_do_not_fit_are_told_by_name() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let moe = load(&engine, "tiny_moe.onnx").unwrap().model;
     let image = || images("pixel_values");
     let k = |shape: &[usize], values: &[i64]| i64s("top_k", shape, values);
@@ -142,7 +142,7 @@ fn inputs_that_do_not_fit_are_told_by_name() {
 
 #[test]
 fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let counter = load(&engine, "loop.onnx").unwrap().model;
     let count = |steps| run(&engine, counter, vec![i64s("steps", &[], &[steps]), f32s("start", &[1], &[0.5])]);
     for _ in 0..3 {
@@ -165,7 +165,7 @@ fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
 
 #[test]
 fn a_load_can_be_cancelled() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx");
     let request = LoadRequest { model, threads: Some(1) };
     thread::scope(|scope| {
@@ -181,7 +181,7 @@ fn a_load_can_be_cancelled() {
 
 #[test]
 fn callers_at_the_same_time_get_their_own_results() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let counter = load(&engine, "loop.onnx").unwrap().model;
     thread::scope(|scope| {
         for caller in 0..4_u8 {
@@ -200,7 +200,7 @@ fn callers_at_the_same_time_get_their_own_results() {
 
 #[test]
 fn handles_are_good_until_unloaded() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     let first = load(&engine, "tiny_classifier.onnx").unwrap().model;
     let second = load(&engine, "tiny_classifier.onnx").unwrap().model;
     assert_ne!(first, second);
@@ -211,7 +211,7 @@ fn handles_are_good_until_unloaded() {
 
 #[test]
 fn a_bad_model_is_named() {
-    let engine = Engine::start(None);
+    let engine = Engine::start(EngineOptions::default());
     for name in ["../expected.json", "missing.onnx", ".."] {
         let error = load(&engine, name).unwrap_err();
         assert!(matches!(&error, EngineError::Load { model, .. } if model.ends_with(name)), "{error}");

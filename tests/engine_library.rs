@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use moescope::engine::{Engine, EngineError, LoadRequest, find_library};
+use moescope::engine::{Engine, EngineError, EngineOptions, LoadRequest, find_library};
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> PathBuf {
@@ -11,7 +11,9 @@ fn fixtures() -> PathBuf {
 
 fn load(library: Option<&Path>) -> Result<(), EngineError> {
     let model = fixtures().join("models/tiny_classifier.onnx");
-    Engine::start(library).load(&LoadRequest { model, threads: Some(1) }).map(|_| ())
+    Engine::start(EngineOptions { library: library.map(Path::to_path_buf) })
+        .load(&LoadRequest { model, threads: Some(1) })
+        .map(|_| ())
 }
 
 /// The refusal of a library, which must be named.

@@ -5,7 +5,7 @@
 use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use moescope::engine::Engine;
+use moescope::engine::{Engine, EngineOptions};
 use moescope::ui::app::{App, Start};
 use moescope::ui::command::Command;
 use moescope::ui::settings::Settings;
@@ -19,7 +19,8 @@ fn model() -> PathBuf {
 
 fn window_with(start: Start) -> Harness<'static, App> {
     let mut harness = Harness::builder().with_size([1280.0, 800.0]).wgpu().build_eframe(move |cc| {
-        App::new(cc, Arc::new(Engine::start(None)), &start, Settings::default(), None).expect("threads")
+        App::new(cc, Arc::new(Engine::start(EngineOptions::default())), &start, Settings::default(), None)
+            .expect("threads")
     });
     settle(&mut harness);
     harness
@@ -284,7 +285,7 @@ fn a_classifier_without_card_says_what_it_assumes() {
 fn without_the_library_the_window_opens_and_says_what_to_do() {
     let start = Start { default_model: Some(model()), ..Start::default() };
     let mut harness = Harness::builder().with_size([1280.0, 800.0]).wgpu().build_eframe(move |cc| {
-        let engine = Engine::start(Some("no-such-library.so".as_ref()));
+        let engine = Engine::start(EngineOptions { library: Some("no-such-library.so".into()) });
         App::new(cc, Arc::new(engine), &start, Settings::default(), None).expect("threads")
     });
     settle(&mut harness);

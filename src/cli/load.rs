@@ -3,7 +3,7 @@
 use super::args::ModelArgs;
 use super::failure::Failure;
 use crate::analysis::{Analysis, OpenModel, assemble};
-use crate::engine::{Engine, RunResult};
+use crate::engine::{Engine, EngineOptions, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
 use anyhow::Context;
@@ -21,7 +21,7 @@ pub(super) struct Session {
 impl Session {
     /// Starts the engine and opens the model.
     pub(super) fn open(args: &ModelArgs) -> Result<Self, Failure> {
-        let engine = Engine::start(args.ort_library.as_deref());
+        let engine = Engine::start(EngineOptions { library: args.ort_library.clone() });
         let model = OpenModel::open(&engine, &model_path(args)?, args.threads)?;
         Ok(Self { engine, model })
     }

@@ -1,35 +1,27 @@
 //! The caller's side of the engine.
 
-use super::cancel::Cancels;
-use super::protocol::{Request, Response};
-use super::worker::{Job, Worker};
+use super::host::Host;
 use super::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
-use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::path::PathBuf;
 
-/// A handle to the thread that owns ONNX Runtime's sessions. Share it by `Arc`; callers are served in order.
-///
-/// Dropping it waits for the thread to end.
+/// How an [`Engine`] is set up.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// ONNX Runtime's library, if one was asked for; else it is searched as [`find_library`](super::find_library) does.
+    pub library: Option<PathBuf>,
+}
+
+/// Loads and runs models. Share it by `Arc`; callers are served in order. Dropping it waits for its end.
 #[derive(Debug)]
 pub struct Engine {
-    jobs: mpsc::Sender<Job>,
-    cancels: Arc<Cancels>,
-    thread: Option<JoinHandle<()>>,
+    host: Host,
 }
 
 impl Engine {
-    /// Starts the thread and returns at once. `library` is the path of ONNX Runtime's library, if one was asked for;
-    /// else it is searched as [`find_library`](super::find_library) does. Whether it can be used shows at the first
-    /// [`load`](Self::load).
+    /// Starts the engine and returns at once. Whether the library can be used shows at the first [`load`](Self::load).
     #[must_use]
-    pub fn start(library: Option<&Path>) -> Self {
-        let (jobs, inbox) = mpsc::channel();
-        let cancels = Arc::new(Cancels::default());
-        let worker = Worker::new(library.map(Path::to_path_buf), Arc::clone(&cancels));
-        // Where the system gives no thread, the inbox is dropped with the closure and every call answers `Gone`.
-        let thread = thread::Builder::new().name("moescope-engine".into()).spawn(move || worker.serve(&inbox)).ok();
-        Self { jobs, cancels, thread }
+    pub fn start(options: EngineOptions) -> Self {
+        Self { host: Host::start(options.library) }
     }
 
     /// Loads a model and blocks until it is ready.
@@ -38,10 +30,7 @@ impl Engine {
     /// [`EngineError::Library`] without a usable library, [`EngineError::Load`] when ONNX Runtime refuses the model,
     /// [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
     pub fn load(&self, request: &LoadRequest) -> Result<Loaded, EngineError> {
-        match self.ask(Request::Load(request.clone()))? {
-            Response::Loaded(loaded) => Ok(loaded),
-            _ => Err(EngineError::Gone),
-        }
+        self.host.load(request)
     }
 
     /// Runs a loaded model and blocks until every output is there. Inputs with a default may be left out.
@@ -50,10 +39,7 @@ impl Engine {
     /// [`EngineError::UnknownModel`] for a handle of another engine or an unloaded model, [`EngineError::Run`] when the
     /// inputs do not fit the model or the run fails, [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
     pub fn run(&self, request: &RunRequest) -> Result<RunResult, EngineError> {
-        match self.ask(Request::Run(request.clone()))? {
-            Response::Ran(result) => Ok(result),
-            _ => Err(EngineError::Gone),
-        }
+        self.host.run(request)
     }
 
     /// Forgets a model and frees its memory. A handle that is not known is no error.
@@ -61,33 +47,13 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Gone`] when the engine has ended.
     pub fn unload(&self, model: ModelHandle) -> Result<(), EngineError> {
-        self.ask(Request::Unload(model)).map(|_| ())
+        self.host.unload(model)
     }
 
     /// Cancels every load and run that was asked for before this call, from any thread, without waiting: a run in flight
     /// ends at its next node, within about a millisecond, a load at its next step, within some tens of milliseconds.
     /// What is asked for afterwards is not touched.
     pub fn cancel(&self) {
-        self.cancels.cancel();
-    }
-
-    fn ask(&self, request: Request) -> Result<Response, EngineError> {
-        let (reply, answer) = mpsc::channel();
-        let job = Job { request, ticket: self.cancels.ticket(), reply };
-        self.jobs.send(job).map_err(|_| EngineError::Gone)?;
-        match answer.recv() {
-            Ok(Response::Failed(error)) => Err(error),
-            Ok(response) => Ok(response),
-            Err(mpsc::RecvError) => Err(EngineError::Gone),
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.ask(Request::Shutdown);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.host.cancel();
     }
 }

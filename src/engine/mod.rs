@@ -3,17 +3,13 @@
 //! A named thread owns the sessions; callers hold an [`Engine`] and exchange plain data with it, so that the thread can
 //! become a process without a change on the caller's side.
 
-mod cancel;
 mod client;
-mod environment;
+mod host;
 mod library;
 mod protocol;
-mod session;
-mod tensor;
-mod worker;
+mod provider;
 
-pub use client::Engine;
+pub use client::{Engine, EngineOptions};
 pub use library::{ORT_VERSION, find_library};
-pub use protocol::{
-    EngineError, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult, Tensor, TensorData,
-};
+pub use protocol::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData};
+pub use provider::Provider;

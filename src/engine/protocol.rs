@@ -1,5 +1,6 @@
 //! What crosses the seam between the program and the engine: plain data only, no handle of ONNX Runtime.
 
+use super::Provider;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,23 +94,6 @@ pub enum TensorData {
     F32(Arc<[f32]>),
     /// 64-bit signed integers.
     I64(Arc<[i64]>),
-}
-
-/// An execution provider of ONNX Runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Provider {
-    /// The built-in CPU provider.
-    Cpu,
-}
-
-impl Provider {
-    /// Short name for the screen and for reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPU",
-        }
-    }
 }
 
 /// Why the engine could not do what it was asked.

@@ -21,7 +21,7 @@ mod widgets;
 pub use egui::Theme;
 pub use screenshot::{Screenshot, Shot};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineOptions};
 use anyhow::Context as _;
 use app::{App, Start};
 use screenshot::Photographer;
@@ -55,7 +55,7 @@ pub struct Options {
 /// When no window can be opened (the text says what to do instead), or the screenshot cannot be taken.
 pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
     let started = Instant::now();
-    let engine = Arc::new(Engine::start(options.library.as_deref()));
+    let engine = Arc::new(Engine::start(EngineOptions { library: options.library.clone() }));
     let (photographer, outcome) = match &options.screenshot {
         Some(job) => {
             let (photographer, outcome) = Photographer::new(job.clone(), started);

@@ -2,9 +2,9 @@
 
 use super::cancel::Cancels;
 use super::environment::environment;
-use super::protocol::{Request, Response};
 use super::session::ModelSession;
-use super::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
+use crate::engine::protocol::{Request, Response};
+use crate::engine::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};

@@ -3,7 +3,7 @@
 //! Every request carries a ticket: the number of cancels at the moment it was asked. A cancel counts up and stops what
 //! is in flight; a request whose ticket is behind the count is not begun.
 
-use super::EngineError;
+use crate::engine::EngineError;
 use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
 use std::fmt;

@@ -3,8 +3,8 @@
 //! ONNX Runtime allows one library and one environment per process, so they outlive the engine that made them and are
 //! shared by the next.
 
-use super::EngineError;
-use super::library::{check_version, find_library, remedy};
+use crate::engine::EngineError;
+use crate::engine::library::{check_version, find_library, remedy};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use std::panic::{AssertUnwindSafe, catch_unwind};

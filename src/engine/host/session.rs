@@ -2,7 +2,7 @@
 
 use super::cancel::{Cancels, InFlight};
 use super::tensor::{self, InputSpec};
-use super::{EngineError, LoadRequest, Provider, RunResult, Tensor};
+use crate::engine::{EngineError, LoadRequest, Provider, RunResult, Tensor};
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};

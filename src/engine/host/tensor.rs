@@ -3,7 +3,7 @@
 //! Outputs are given as 32-bit floats or 64-bit integers: `float16`, `bfloat16` and `float64` become the former, the
 //! smaller integers and booleans the latter.
 
-use super::{EngineError, Tensor, TensorData};
+use crate::engine::{EngineError, Tensor, TensorData};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
 use std::fmt::Debug;

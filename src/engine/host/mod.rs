@@ -1,0 +1,102 @@
+//! The side that owns ONNX Runtime: a thread with the library, the environment and the sessions.
+//!
+//! It lives in the worker process, or in the program itself when isolation is off; both give the same results because
+//! both are this.
+
+mod cancel;
+mod environment;
+mod session;
+mod tensor;
+mod worker;
+
+use super::protocol::{Request, Response};
+use super::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
+use cancel::Cancels;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use worker::{Job, Worker};
+
+/// A handle to the thread that owns ONNX Runtime's sessions. Share it by `Arc`; callers are served in order.
+///
+/// Dropping it waits for the thread to end.
+#[derive(Debug)]
+pub(super) struct Host {
+    jobs: mpsc::Sender<Job>,
+    cancels: Arc<Cancels>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Starts the thread and returns at once. `library` is the path of ONNX Runtime's library, if one was asked for;
+    /// else it is searched as [`super::find_library`] does. Whether it can be used shows at the first
+    /// [`load`](Self::load).
+    #[must_use]
+    pub(super) fn start(library: Option<PathBuf>) -> Self {
+        let (jobs, inbox) = mpsc::channel();
+        let cancels = Arc::new(Cancels::default());
+        let worker = Worker::new(library, Arc::clone(&cancels));
+        // Where the system gives no thread, the inbox is dropped with the closure and every call answers `Gone`.
+        let thread = thread::Builder::new().name("moescope-engine".into()).spawn(move || worker.serve(&inbox)).ok();
+        Self { jobs, cancels, thread }
+    }
+
+    /// Loads a model and blocks until it is ready.
+    ///
+    /// # Errors
+    /// [`EngineError::Library`] without a usable library, [`EngineError::Load`] when ONNX Runtime refuses the model,
+    /// [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
+    pub(super) fn load(&self, request: &LoadRequest) -> Result<Loaded, EngineError> {
+        match self.ask(Request::Load(request.clone()))? {
+            Response::Loaded(loaded) => Ok(loaded),
+            _ => Err(EngineError::Gone),
+        }
+    }
+
+    /// Runs a loaded model and blocks until every output is there. Inputs with a default may be left out.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownModel`] for a handle of another engine or an unloaded model, [`EngineError::Run`] when the
+    /// inputs do not fit the model or the run fails, [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
+    pub(super) fn run(&self, request: &RunRequest) -> Result<RunResult, EngineError> {
+        match self.ask(Request::Run(request.clone()))? {
+            Response::Ran(result) => Ok(result),
+            _ => Err(EngineError::Gone),
+        }
+    }
+
+    /// Forgets a model and frees its memory. A handle that is not known is no error.
+    ///
+    /// # Errors
+    /// [`EngineError::Gone`] when the engine has ended.
+    pub(super) fn unload(&self, model: ModelHandle) -> Result<(), EngineError> {
+        self.ask(Request::Unload(model)).map(|_| ())
+    }
+
+    /// Cancels every load and run that was asked for before this call, from any thread, without waiting: a run in flight
+    /// ends at its next node, within about a millisecond, a load at its next step, within some tens of milliseconds.
+    /// What is asked for afterwards is not touched.
+    pub(super) fn cancel(&self) {
+        self.cancels.cancel();
+    }
+
+    fn ask(&self, request: Request) -> Result<Response, EngineError> {
+        let (reply, answer) = mpsc::channel();
+        let job = Job { request, ticket: self.cancels.ticket(), reply };
+        self.jobs.send(job).map_err(|_| EngineError::Gone)?;
+        match answer.recv() {
+            Ok(Response::Failed(error)) => Err(error),
+            Ok(response) => Ok(response),
+            Err(mpsc::RecvError) => Err(EngineError::Gone),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.ask(Request::Shutdown);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
