@@ -1,6 +1,7 @@
 //! What crosses the seam between the program and the engine: plain data only, no handle of ONNX Runtime.
 
 use super::Provider;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,16 +32,17 @@ pub(super) enum Response {
 }
 
 /// A model to load.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadRequest {
     /// The ONNX file.
+    #[serde(with = "os_path")]
     pub model: PathBuf,
     /// Threads of one run; `None` lets ONNX Runtime choose (one per physical core).
     pub threads: Option<usize>,
 }
 
 /// A model that is ready to run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loaded {
     /// Handle for [`RunRequest::model`].
     pub model: ModelHandle,
@@ -53,7 +55,7 @@ pub struct Loaded {
 }
 
 /// Names a loaded model to its engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelHandle(pub u64);
 
 /// One run of a loaded model.
@@ -97,7 +99,7 @@ pub enum TensorData {
 }
 
 /// Why the engine could not do what it was asked.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
     /// ONNX Runtime's library was not found or cannot be used.
     #[error("ONNX Runtime is not available: {reason}. {remedy}")]
@@ -111,6 +113,7 @@ pub enum EngineError {
     #[error("ONNX Runtime cannot load {}: {reason}", .model.display())]
     Load {
         /// The file.
+        #[serde(with = "os_path")]
         model: PathBuf,
         /// ONNX Runtime's own words.
         reason: String,
@@ -130,4 +133,19 @@ pub enum EngineError {
     /// The engine has ended.
     #[error("the engine has ended; restart the program")]
     Gone,
+}
+
+/// A path as the operating system has it: serde alone refuses those that are no Unicode.
+pub(super) mod os_path {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+
+    pub(in super::super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        OsString::deserialize(deserializer).map(PathBuf::from)
+    }
 }
