@@ -1,14 +1,12 @@
 //! Reads what an ONNX file says about itself, without ONNX Runtime: an untrusted file meets our own parser first.
 
-use super::ModelError;
 use super::proto::{DimensionProto, GraphProto, ModelProto, ValueInfoProto};
 use super::sniff::{Sniffed, sniff, unparsable};
-use memmap2::Mmap;
+use super::{ModelError, map_file};
+use bytes::Bytes;
 use prost::Message;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// What an ONNX file says about itself.
@@ -94,38 +92,18 @@ impl fmt::Display for ValueDescription {
 /// # Errors
 /// [`ModelError::Open`] when the file cannot be read, [`ModelError::NotOnnx`] when it is something else.
 pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
-    let cannot_open = |reason: String| ModelError::Open { path: path.to_owned(), reason };
-    let io_problem = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => cannot_open("it does not exist".into()),
-        io::ErrorKind::PermissionDenied => cannot_open("the permission to read it is missing".into()),
-        _ => cannot_open(error.to_string()),
-    };
-    let metadata = path.metadata().map_err(io_problem)?;
-    if metadata.is_dir() {
-        return Err(cannot_open("it is a folder; choose the .onnx file in it".into()));
-    }
-    if !metadata.is_file() {
-        return Err(cannot_open("it is not a regular file".into()));
-    }
-    let file = File::open(path).map_err(io_problem)?;
-    if metadata.len() == 0 {
-        return parse(path, &[]);
-    }
-    // SAFETY: the map is read within this call and dropped. A program that cuts the file off at that very moment can end
-    // this one; reading a large model into memory just for its description would cost far more, far more often.
-    let map = unsafe { Mmap::map(&file) }.map_err(io_problem)?;
-    parse(path, &map)
+    parse(path, &map_file(path)?)
 }
 
 /// Reads the bytes of the file at `path`.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ModelDescription, ModelError> {
+pub(super) fn parse(path: &Path, bytes: &Bytes) -> Result<ModelDescription, ModelError> {
     let not_onnx =
         |Sniffed { found, remedy }| ModelError::NotOnnx { path: path.to_owned(), found, remedy: remedy.into() };
     if let Some(sniffed) = sniff(bytes) {
         return Err(not_onnx(sniffed));
     }
     // Nesting is bounded: the decoder refuses what is deeper than 100 messages.
-    let model = ModelProto::decode(bytes).map_err(|_| not_onnx(unparsable(bytes)))?;
+    let model = ModelProto::decode(bytes.clone()).map_err(|_| not_onnx(unparsable(bytes)))?;
     match &model.graph {
         Some(graph) if model.ir_version > 0 && !graph.output.is_empty() => {
             Ok(describe(path, bytes.len() as u64, graph, &model))

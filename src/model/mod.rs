@@ -7,7 +7,8 @@ mod card_source;
 mod check;
 mod describe;
 mod error;
-mod proto;
+mod map;
+pub mod proto;
 mod sniff;
 #[cfg(test)]
 mod tests;
@@ -20,3 +21,4 @@ pub use card::{
 pub use card_source::CardSource;
 pub use describe::{Dim, ModelDescription, ValueDescription, read_model};
 pub use error::ModelError;
+pub use map::map_file;

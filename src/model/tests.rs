@@ -6,6 +6,7 @@ use super::proto::{
     ValueInfoProto,
 };
 use super::{CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, read_model};
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
@@ -26,20 +27,21 @@ fn read(bytes: &[u8]) -> Result<ModelDescription, ModelError> {
 }
 
 fn node(op_type: &str, domain: &str, bodies: Vec<GraphProto>) -> NodeProto {
-    let attribute = bodies.into_iter().map(|g| AttributeProto { g: Some(g), graphs: Vec::new() }).collect();
-    NodeProto { op_type: op_type.into(), attribute, domain: domain.into() }
+    let attribute = bodies.into_iter().map(|g| AttributeProto { g: Some(g), ..Default::default() }).collect();
+    NodeProto { op_type: op_type.into(), attribute, domain: domain.into(), ..Default::default() }
 }
 
 fn small_model() -> ModelProto {
     let body = GraphProto { node: vec![node("Add", "", vec![]); 2], ..Default::default() };
-    let weight = |name: &str, dims: &[i64]| TensorProto { dims: dims.into(), name: name.into() };
-    let output = ValueInfoProto { name: "out".into(), r#type: None };
+    let weight = |name: &str, dims: &[i64]| TensorProto { dims: dims.into(), name: name.into(), ..Default::default() };
+    let output = ValueInfoProto { name: "out".into(), ..Default::default() };
     let graph = GraphProto {
         node: vec![node("Loop", "", vec![body]), node("Gelu", "com.microsoft", vec![]), node("Add", "ai.onnx", vec![])],
         name: "small".into(),
         initializer: vec![weight("w", &[3, 4]), weight("scalar", &[])],
-        input: vec![ValueInfoProto { name: "w".into(), r#type: None }],
+        input: vec![ValueInfoProto { name: "w".into(), ..Default::default() }],
         output: vec![output],
+        ..Default::default()
     };
     ModelProto {
         ir_version: 8,
@@ -48,6 +50,7 @@ fn small_model() -> ModelProto {
         graph: Some(graph),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
         metadata_props: vec![StringStringEntryProto { key: "a".into(), value: "b".into() }],
+        ..Default::default()
     }
 }
 
@@ -80,9 +83,10 @@ fn a_model_that_python_wrote_is_described() {
 fn sizes_that_overflow_do_no_harm() {
     let mut model = small_model();
     let dims = vec![i64::MAX, i64::MAX, -1, i64::MIN];
-    model.graph.as_mut().unwrap().initializer = vec![TensorProto { dims: vec![i64::MAX; 3], name: "big".into() }; 2];
+    let weight = |dims: Vec<i64>| TensorProto { dims, name: "big".into(), ..Default::default() };
+    model.graph.as_mut().unwrap().initializer = vec![weight(vec![i64::MAX; 3]); 2];
     assert_eq!(read(&model.encode_to_vec()).unwrap().num_weights, u64::MAX);
-    model.graph.as_mut().unwrap().initializer = vec![TensorProto { dims, name: "odd".into() }];
+    model.graph.as_mut().unwrap().initializer = vec![weight(dims)];
     assert_eq!(read(&model.encode_to_vec()).unwrap().num_weights, 0);
 }
 
@@ -239,7 +243,7 @@ proptest! {
         let end = (at + bytes.len()).min(model.len());
         model[at..end].copy_from_slice(&bytes[..end - at]);
         model.truncate(cut.max(4096));
-        if let Ok(model) = parse(Path::new("model.onnx"), &model) {
+        if let Ok(model) = parse(Path::new("model.onnx"), &Bytes::from(model)) {
             let _ = model.card();
         }
     }
