@@ -1,0 +1,72 @@
+"""From a PyTorch model to an ONNX file as its users would make it, cleaned of this machine's traces, and checked."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from row import Row
+
+BATCH = "batch"
+
+
+def export(row: Row, model: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
+    """`inputs` is what tracing sees: a graph that froze a decision froze it for those."""
+    if row.by_hand is not None:
+        return row.by_hand(model)
+    path = Path("/dev/shm") / f"{row.name}.onnx" if Path("/dev/shm").is_dir() else Path(f"{row.name}.onnx")
+    names = list(inputs)
+    common = {"input_names": names, "output_names": row.outputs, "opset_version": row.opset}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if row.exporter == "dynamo":
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            shapes = None
+            if row.dynamic_batch:
+                shapes = tuple({0: torch.export.Dim(BATCH)} if n == "pixel_values" else None for n in names)
+            torch.onnx.export(model, tuple(inputs.values()), path, dynamo=True, external_data=False, verbose=False,
+                              dynamic_shapes=shapes, **common)
+        else:
+            axes = {name: {0: BATCH} for name in ["pixel_values", *row.outputs]} if row.dynamic_batch else None
+            torch.onnx.export(model, tuple(inputs.values()), path, dynamo=False, dynamic_axes=axes, **common)
+    proto = onnx.load(path)
+    path.unlink()
+    return row.rewrite(proto) if row.rewrite else proto
+
+
+def strip_traces(proto: onnx.ModelProto) -> None:
+    """Removes source paths, which exporters write into each node; all else that they write stays."""
+
+    def clean(nodes) -> None:
+        for node in nodes:
+            node.ClearField("doc_string")
+            kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
+            for attribute in node.attribute:
+                for graph in [attribute.g, *attribute.graphs]:
+                    clean(graph.node)
+
+    clean(proto.graph.node)
+    for function in proto.functions:
+        clean(function.node)
+
+
+def difference(proto: onnx.ModelProto, inputs: dict[str, Tensor], outputs: list[Tensor]) -> tuple[float, list[np.ndarray]]:
+    """The largest absolute difference between ONNX Runtime's outputs and PyTorch's, and the former."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    fed = {node.name for node in session.get_inputs()}
+    got = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in fed})
+    assert len(got) == len(outputs), (len(got), len(outputs))
+    worst = 0.0
+    for ours, theirs in zip(got, outputs):
+        assert ours.shape == tuple(theirs.shape), (ours.shape, theirs.shape)
+        worst = max(worst, float(np.abs(ours.astype(np.float64) - theirs.double().numpy()).max()))
+    return worst, got
