@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::engine::{
-    Engine, EngineError, EngineOptions, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData,
+    Engine, EngineError, EngineOptions, Execution, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult,
+    Tensor, TensorData,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,12 @@ fn expected() -> Value {
 }
 
 fn load(engine: &Engine, name: &str) -> Result<Loaded, EngineError> {
-    engine.load(&LoadRequest { model: fixtures().join("models").join(name), threads: Some(1) })
+    engine.load(&LoadRequest { model: fixtures().join("models").join(name), execution: execution() })
+}
+
+/// One thread of the CPU.
+fn execution() -> Execution {
+    Execution { threads: Some(1), ..Execution::on(Provider::Cpu) }
 }
 
 fn run(engine: &Engine, model: ModelHandle, inputs: Vec<Tensor>) -> Result<RunResult, EngineError> {
@@ -167,7 +173,7 @@ fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
 fn a_load_can_be_cancelled() {
     let engine = Engine::start(EngineOptions::default());
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx");
-    let request = LoadRequest { model, threads: Some(1) };
+    let request = LoadRequest { model, execution: execution() };
     thread::scope(|scope| {
         let loading = scope.spawn(|| engine.load(&request));
         while !loading.is_finished() {

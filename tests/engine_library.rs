@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use moescope::engine::{Engine, EngineError, EngineOptions, LoadRequest, find_library};
+use moescope::engine::{Engine, EngineError, EngineOptions, Execution, LoadRequest, find_library};
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> PathBuf {
@@ -12,7 +12,7 @@ fn fixtures() -> PathBuf {
 fn load(library: Option<&Path>) -> Result<(), EngineError> {
     let model = fixtures().join("models/tiny_classifier.onnx");
     Engine::start(EngineOptions { library: library.map(Path::to_path_buf) })
-        .load(&LoadRequest { model, threads: Some(1) })
+        .load(&LoadRequest { model, execution: Execution::default() })
         .map(|_| ())
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
 
 use moescope::analysis::{Analysis, OpenModel, analyse};
-use moescope::engine::{Engine, EngineOptions};
+use moescope::engine::{Engine, EngineOptions, Execution, Provider};
 use moescope::input::{DecodedImage, ImageSource, InputTensor, decode_file, preprocess};
 use moescope::model::{CardSource, InputCard, Layout, default_model_path};
 use moescope::routing::{LayerRouting, PatchIdx, PixelRect};
@@ -44,7 +44,7 @@ fn load<T: ReadableElement>(name: &str) -> ArrayD<T> {
 
 fn open() -> (Engine, OpenModel) {
     let engine = Engine::start(EngineOptions::default());
-    let model = OpenModel::open(&engine, &default_model_path().unwrap(), None).unwrap();
+    let model = OpenModel::open(&engine, &default_model_path().unwrap(), &Execution::on(Provider::Cpu)).unwrap();
     (engine, model)
 }
 

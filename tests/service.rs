@@ -1,14 +1,15 @@
 //! The window's background worker with the real default model: the latest wish wins, and nothing is done twice.
 
 use moescope::analysis::{AnalysisService, Event, ImageId, ImageSpec, Outcome, Wanted};
-use moescope::engine::{Engine, EngineOptions};
+use moescope::engine::{Engine, EngineOptions, Execution};
 use moescope::input::SAMPLES;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn service() -> AnalysisService {
-    AnalysisService::start(Arc::new(Engine::start(EngineOptions::default())), None, || {}).expect("a thread")
+    AnalysisService::start(Arc::new(Engine::start(EngineOptions::default())), Execution::default(), || {})
+        .expect("a thread")
 }
 
 fn model() -> PathBuf {

@@ -3,7 +3,8 @@
 
 use super::{Analysis, AnalysisError, assemble};
 use crate::engine::{
-    Engine, EngineError, LoadRequest, ModelHandle, Provider, RunRequest, RunResult, Tensor, TensorData,
+    Engine, EngineError, Execution, LoadRequest, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult,
+    Tensor, TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
 use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, read_model};
@@ -25,6 +26,10 @@ pub struct OpenModel {
     pub handle: ModelHandle,
     /// The provider that the session was made with.
     pub provider: Provider,
+    /// The providers that were tried before it, and why they did not start.
+    pub not_started: Vec<NotStarted>,
+    /// Which of the model's nodes run on which provider.
+    pub placement: Placement,
     /// Seconds that the engine took to load it.
     pub load_secs: f64,
 }
@@ -41,15 +46,14 @@ pub enum OpenError {
 }
 
 impl OpenModel {
-    /// Reads the file and its card, then has the engine load it; blocks until it is ready. `threads` of one run: `None`
-    /// lets ONNX Runtime choose.
+    /// Reads the file and its card, then has the engine load it; blocks until it is ready.
     ///
     /// # Errors
     /// [`OpenError::Model`] before ONNX Runtime sees the file, else [`OpenError::Engine`].
-    pub fn open(engine: &Engine, path: &Path, threads: Option<usize>) -> Result<Self, OpenError> {
+    pub fn open(engine: &Engine, path: &Path, execution: &Execution) -> Result<Self, OpenError> {
         let description = read_model(path)?;
         let (card, card_source) = description.card()?;
-        let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), threads })?;
+        let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), execution: execution.clone() })?;
         Ok(Self {
             path: path.to_path_buf(),
             card,
@@ -57,6 +61,8 @@ impl OpenModel {
             description,
             handle: loaded.model,
             provider: loaded.provider,
+            not_started: loaded.not_started,
+            placement: loaded.placement,
             load_secs: loaded.load_secs,
         })
     }

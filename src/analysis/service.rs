@@ -5,7 +5,7 @@
 
 use super::recent::Recent;
 use super::{Analysis, AnalysisError, OpenError, OpenModel, analyse};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Execution};
 use crate::input::{DecodedImage, InputTensor, decode_file, decode_sample, preprocess};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -166,22 +166,18 @@ impl Shared {
 }
 
 impl AnalysisService {
-    /// Starts the worker. `wake` is called after every event, from the worker's thread.
+    /// Starts the worker, which runs every model as `execution` says. `wake` is called after every event, from the worker's thread.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(
-        engine: Arc<Engine>,
-        threads: Option<usize>,
-        wake: impl Fn() + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn start(engine: Arc<Engine>, execution: Execution, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { engine, slot: Mutex::default(), changed: Condvar::new() });
         let (sender, events) = channel();
         let worker = Worker {
             shared: Arc::clone(&shared),
             events: sender,
             wake: Box::new(wake),
-            threads,
+            execution,
             model: None,
             images: Recent::new(KEPT_IMAGES),
             tensors: Recent::new(KEPT_IMAGES),
@@ -236,7 +232,7 @@ struct Worker {
     shared: Arc<Shared>,
     events: Sender<Event>,
     wake: Box<dyn Fn() + Send>,
-    threads: Option<usize>,
+    execution: Execution,
     model: Option<Arc<OpenModel>>,
     images: Recent<ImageId, Decoded>,
     tensors: Recent<(PathBuf, ImageId), Tensor>,
@@ -316,7 +312,7 @@ impl Worker {
             return Step::Continue(Arc::clone(model));
         }
         self.tell(Event::ModelOpening(path.to_owned()));
-        match OpenModel::open(&self.shared.engine, path, self.threads) {
+        match OpenModel::open(&self.shared.engine, path, &self.execution) {
             Ok(model) => {
                 let model = Arc::new(model);
                 if let Some(before) = self.model.replace(Arc::clone(&model)) {

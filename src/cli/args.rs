@@ -1,6 +1,7 @@
 //! What can be written on the command line.
 
-use clap::builder::RangedU64ValueParser;
+use crate::engine::{Execution, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use std::path::PathBuf;
 
 /// See which expert of a Mixture-of-Experts vision model handled each patch of an image
@@ -29,6 +30,62 @@ pub(super) struct ModelArgs {
     /// Threads of one run [default: one per physical core]
     #[arg(long, global = true, value_name = "N", value_parser = positive())]
     pub(super) threads: Option<usize>,
+    #[command(flatten)]
+    pub(super) provider: ProviderArgs,
+}
+
+impl ModelArgs {
+    /// How the model shall run.
+    pub(super) fn execution(&self) -> Execution {
+        Execution { threads: self.threads, provider: self.provider.wish() }
+    }
+}
+
+/// On what the model is run.
+#[derive(Debug, clap::Args)]
+pub(super) struct ProviderArgs {
+    /// Runs the model on this provider, or on the CPU where it does not start [default: auto, the first that is
+    /// installed and starts]
+    #[arg(long, global = true, value_name = "NAME", value_parser = provider_or_auto())]
+    provider: Option<String>,
+    /// Runs the model on this provider and fails where it does not start
+    #[arg(long, global = true, value_name = "NAME", value_parser = provider(), conflicts_with = "provider")]
+    require_provider: Option<Provider>,
+    /// Index of the provider's device [default: the provider's choice]
+    #[arg(long, global = true, value_name = "N")]
+    device: Option<u32>,
+    /// How exactly the provider computes [default: full]
+    #[arg(long, global = true, value_name = "PRECISION")]
+    precision: Option<PrecisionArg>,
+    /// Folder in which the provider keeps compiled kernels [default: none are kept]
+    #[arg(long, global = true, value_name = "DIR")]
+    provider_cache: Option<PathBuf>,
+}
+
+impl ProviderArgs {
+    fn wish(&self) -> ProviderWish {
+        let preferred = self.provider.as_deref().and_then(|name| name.parse().ok());
+        let choice = match (self.require_provider, preferred) {
+            (Some(provider), _) => ProviderChoice::Require(provider),
+            (None, Some(provider)) => ProviderChoice::Prefer(provider),
+            (None, None) => ProviderChoice::Auto,
+        };
+        let precision = match self.precision {
+            Some(PrecisionArg::Half) => Precision::Half,
+            Some(PrecisionArg::Full) | None => Precision::Full,
+        };
+        let options = ProviderOptions { device: self.device, precision, cache: self.provider_cache.clone() };
+        ProviderWish { choice, options }
+    }
+}
+
+/// Precision of a provider.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PrecisionArg {
+    /// As the model says
+    Full,
+    /// 16-bit floats
+    Half,
 }
 
 /// For the window.
@@ -149,6 +206,14 @@ pub(super) struct RenderArgs {
     /// Experts per patch [default: the model's]
     #[arg(long, value_name = "K", value_parser = positive())]
     pub(super) top_k: Option<usize>,
+}
+
+fn provider() -> impl TypedValueParser<Value = Provider> {
+    PossibleValuesParser::new(Provider::ALL.map(Provider::id)).try_map(|name| name.parse::<Provider>())
+}
+
+fn provider_or_auto() -> PossibleValuesParser {
+    PossibleValuesParser::new(["auto"].into_iter().chain(Provider::ALL.map(Provider::id)))
 }
 
 /// A whole number from 1 on.

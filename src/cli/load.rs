@@ -1,6 +1,7 @@
 //! From the command line's wishes to a model that is ready, and from a file to its analysis with every stage timed.
 
 use super::args::ModelArgs;
+use super::console::complain;
 use super::failure::Failure;
 use crate::analysis::{Analysis, OpenModel, assemble};
 use crate::engine::{Engine, EngineOptions, RunResult};
@@ -19,10 +20,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts the engine and opens the model.
+    /// Starts the engine and opens the model. A provider that was wished for and did not start is told on standard error.
     pub(super) fn open(args: &ModelArgs) -> Result<Self, Failure> {
         let engine = Engine::start(EngineOptions { library: args.ort_library.clone() });
-        let model = OpenModel::open(&engine, &model_path(args)?, args.threads)?;
+        let model = OpenModel::open(&engine, &model_path(args)?, &args.execution())?;
+        for not_started in &model.not_started {
+            complain(&format_args!("{not_started}; {} is used", model.provider));
+        }
         Ok(Self { engine, model })
     }
 

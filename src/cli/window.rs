@@ -16,10 +16,11 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
         ThemeArg::Dark => Theme::Dark,
     });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
-    let ModelArgs { model, ort_library: library, threads } = model;
+    let execution = model.execution();
+    let ModelArgs { model, ort_library: library, .. } = model;
     let layer = layer.map(|layer| layer - 1);
     let png = screenshot.as_ref().map(|screenshot| screenshot.png.display().to_string());
-    let shot = crate::ui::run(Options { images, model, library, threads, top_k, layer, screenshot })?;
+    let shot = crate::ui::run(Options { images, model, library, execution, top_k, layer, screenshot })?;
     if let (Some(shot), Some(png)) = (shot, png) {
         let mut out = output();
         writeln!(out, "{png}: first result on screen {:.2} s after the start", shot.first_result_secs)?;

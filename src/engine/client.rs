@@ -1,6 +1,7 @@
 //! The caller's side of the engine.
 
 use super::host::Host;
+use super::runtime::{candidates, first_that_starts};
 use super::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use std::path::PathBuf;
 
@@ -15,22 +16,25 @@ pub struct EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     host: Host,
+    options: EngineOptions,
 }
 
 impl Engine {
     /// Starts the engine and returns at once. Whether the library can be used shows at the first [`load`](Self::load).
     #[must_use]
     pub fn start(options: EngineOptions) -> Self {
-        Self { host: Host::start(options.library) }
+        Self { host: Host::start(options.library.clone()), options }
     }
 
-    /// Loads a model and blocks until it is ready.
+    /// Loads a model with the first of the wished providers that starts, and blocks until it is ready.
     ///
     /// # Errors
-    /// [`EngineError::Library`] without a usable library, [`EngineError::Load`] when ONNX Runtime refuses the model,
+    /// [`EngineError::Library`] without a usable library, [`EngineError::Provider`] when a required provider does not
+    /// start, [`EngineError::Load`] when ONNX Runtime refuses the model,
     /// [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
     pub fn load(&self, request: &LoadRequest) -> Result<Loaded, EngineError> {
-        self.host.load(request)
+        let candidates = candidates(request.execution.provider.choice, self.options.library.as_deref())?;
+        first_that_starts(candidates, |backend| self.host.load(request, backend))
     }
 
     /// Runs a loaded model and blocks until every output is there. Inputs with a default may be left out.

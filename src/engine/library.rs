@@ -43,21 +43,39 @@ struct Places {
 /// # Errors
 /// [`EngineError::Library`] when a path was given and is not a file, or when nothing was found.
 pub fn find_library(flag: Option<&Path>) -> Result<PathBuf, EngineError> {
-    let places = Places {
-        flag: flag.map(Path::to_path_buf),
-        variable: env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from),
-        exe_folder: env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf)),
-        built: option_env!("MOESCOPE_ORT_LIBRARY").map(PathBuf::from),
-    };
-    find_in(places)
+    find_in(Places::of_this_process(flag))
+}
+
+/// The library that a person named by `flag` or by `ORT_DYLIB_PATH`, if one was named.
+///
+/// # Errors
+/// [`EngineError::Library`] when it is not a file.
+pub(super) fn given_library(flag: Option<&Path>) -> Result<Option<PathBuf>, EngineError> {
+    given_in(&Places::of_this_process(flag))
+}
+
+impl Places {
+    fn of_this_process(flag: Option<&Path>) -> Self {
+        Self {
+            flag: flag.map(Path::to_path_buf),
+            variable: env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from),
+            exe_folder: env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf)),
+            built: option_env!("MOESCOPE_ORT_LIBRARY").map(PathBuf::from),
+        }
+    }
+}
+
+fn given_in(places: &Places) -> Result<Option<PathBuf>, EngineError> {
+    match (&places.flag, &places.variable) {
+        (Some(path), _) => given(path, "it was given as the library").map(Some),
+        (None, Some(path)) => given(path, &format!("{VARIABLE} names it")).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 fn find_in(places: Places) -> Result<PathBuf, EngineError> {
-    if let Some(path) = places.flag {
-        return given(&path, "it was given as the library");
-    }
-    if let Some(path) = places.variable {
-        return given(&path, &format!("{VARIABLE} names it"));
+    if let Some(path) = given_in(&places)? {
+        return Ok(path);
     }
     let beside = places
         .exe_folder

@@ -6,10 +6,16 @@
 mod client;
 mod host;
 mod library;
+mod placement;
 mod protocol;
 mod provider;
+mod runtime;
 
 pub use client::{Engine, EngineOptions};
 pub use library::{ORT_VERSION, find_library};
-pub use protocol::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData};
-pub use provider::Provider;
+pub use placement::{PlacedOp, Placement};
+pub use protocol::{
+    EngineError, Execution, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData,
+};
+pub use provider::{AUTO_ORDER, NotStarted, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
+pub use runtime::{Backend, Runtime, Store};

@@ -1,6 +1,7 @@
 //! What crosses the seam between the program and the engine: plain data only, no handle of ONNX Runtime.
 
-use super::Provider;
+use super::runtime::Backend;
+use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 /// Everything that an engine can be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
-    /// Make a model ready to run.
-    Load(LoadRequest),
+    /// Make a model ready to run, by this backend and no other.
+    Load(LoadRequest, Backend),
     /// Run it.
     Run(RunRequest),
     /// Forget it.
@@ -37,8 +38,26 @@ pub struct LoadRequest {
     /// The ONNX file.
     #[serde(with = "os_path")]
     pub model: PathBuf,
+    /// How it shall run.
+    pub execution: Execution,
+}
+
+/// How a model is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
     /// Threads of one run; `None` lets ONNX Runtime choose (one per physical core).
     pub threads: Option<usize>,
+    /// On what.
+    pub provider: ProviderWish,
+}
+
+impl Execution {
+    /// On this provider or not at all, with ONNX Runtime's defaults.
+    #[must_use]
+    pub fn on(provider: Provider) -> Self {
+        let choice = ProviderChoice::Require(provider);
+        Self { provider: ProviderWish { choice, ..ProviderWish::default() }, ..Self::default() }
+    }
 }
 
 /// A model that is ready to run.
@@ -48,6 +67,10 @@ pub struct Loaded {
     pub model: ModelHandle,
     /// The provider that the session was made with.
     pub provider: Provider,
+    /// The providers that were tried before it, and why they did not start.
+    pub not_started: Vec<NotStarted>,
+    /// Which of the model's nodes run on which provider.
+    pub placement: Placement,
     /// Names of the graph's outputs in order.
     pub outputs: Vec<String>,
     /// Seconds that the load took.
@@ -109,6 +132,16 @@ pub enum EngineError {
         /// What to do next.
         remedy: String,
     },
+    /// The provider that was asked for does not start, or is not installed.
+    #[error("{provider} does not start: {reason}. {remedy}")]
+    Provider {
+        /// Which one.
+        provider: Provider,
+        /// What is missing, or ONNX Runtime's own words.
+        reason: String,
+        /// What to do next.
+        remedy: String,
+    },
     /// ONNX Runtime refused the model.
     #[error("ONNX Runtime cannot load {}: {reason}", .model.display())]
     Load {
@@ -141,11 +174,29 @@ pub(super) mod os_path {
     use std::ffi::OsString;
     use std::path::{Path, PathBuf};
 
-    pub(in super::super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::engine) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         path.as_os_str().serialize(serializer)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    pub(in crate::engine) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         OsString::deserialize(deserializer).map(PathBuf::from)
+    }
+
+    /// One that may be missing.
+    pub(in crate::engine) mod optional {
+        use super::{Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};
+
+        pub(in crate::engine) fn serialize<S: Serializer>(
+            path: &Option<PathBuf>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            path.as_ref().map(|path| path.as_os_str()).serialize(serializer)
+        }
+
+        pub(in crate::engine) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<PathBuf>, D::Error> {
+            Ok(Option::<OsString>::deserialize(deserializer)?.map(PathBuf::from))
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::state::{AppState, Side, file_name};
 use super::thumbnails::ThumbnailTextures;
 use super::{design, dialogs, gpu, shortcuts};
 use crate::analysis::{AnalysisService, ImageId, OutcomeId, Wanted};
-use crate::engine::Engine;
+use crate::engine::{Engine, Execution};
 use crate::input::{DecodedImage, ImageSource};
 use eframe::egui_wgpu::RenderState;
 use egui::{CentralPanel, Frame, Margin, Panel, Ui};
@@ -36,8 +36,8 @@ pub struct Start {
     pub model: Option<PathBuf>,
     /// The bundled model, if it was found.
     pub default_model: Option<PathBuf>,
-    /// Threads of one run of the model.
-    pub threads: Option<usize>,
+    /// How models are run.
+    pub execution: Execution,
     /// Experts per token; the model's default if there is none.
     pub top_k: Option<usize>,
     /// The layer to begin with, from 0; the middle one if there is none.
@@ -85,7 +85,7 @@ impl App {
         design::install(ctx);
         let (sender, inbox) = channel();
         let wake = ctx.clone();
-        let service = AnalysisService::start(engine, start.threads, move || wake.request_repaint())?;
+        let service = AnalysisService::start(engine, start.execution.clone(), move || wake.request_repaint())?;
         let mut state = AppState::new(settings, start.default_model.clone());
         let render_state = cc.wgpu_render_state.clone().filter(|render_state| match gpu::install(render_state) {
             Ok(()) => true,

@@ -21,7 +21,7 @@ mod widgets;
 pub use egui::Theme;
 pub use screenshot::{Screenshot, Shot};
 
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::{Engine, EngineOptions, Execution};
 use anyhow::Context as _;
 use app::{App, Start};
 use screenshot::Photographer;
@@ -39,8 +39,8 @@ pub struct Options {
     pub model: Option<PathBuf>,
     /// ONNX Runtime's library, if it was named on the command line.
     pub library: Option<PathBuf>,
-    /// Threads of one run of the model.
-    pub threads: Option<usize>,
+    /// How models are run.
+    pub execution: Execution,
     /// Experts per token to start with.
     pub top_k: Option<usize>,
     /// The layer to start with, from 0.
@@ -89,7 +89,7 @@ fn build(
         images: options.images,
         model: options.model,
         default_model: crate::model::default_model_path(),
-        threads: options.threads,
+        execution: options.execution,
         top_k: options.top_k,
         layer: options.layer,
     };

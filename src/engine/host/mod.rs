@@ -5,12 +5,14 @@
 
 mod cancel;
 mod environment;
+mod placement;
+mod providers;
 mod session;
 mod tensor;
 mod worker;
 
 use super::protocol::{Request, Response};
-use super::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
+use super::{Backend, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use cancel::Cancels;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -41,13 +43,14 @@ impl Host {
         Self { jobs, cancels, thread }
     }
 
-    /// Loads a model and blocks until it is ready.
+    /// Loads a model by one backend and blocks until it is ready.
     ///
     /// # Errors
-    /// [`EngineError::Library`] without a usable library, [`EngineError::Load`] when ONNX Runtime refuses the model,
+    /// [`EngineError::Library`] without a usable library, [`EngineError::Provider`] when the provider does not start,
+    /// [`EngineError::Load`] when ONNX Runtime refuses the model,
     /// [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
-    pub(super) fn load(&self, request: &LoadRequest) -> Result<Loaded, EngineError> {
-        match self.ask(Request::Load(request.clone()))? {
+    pub(super) fn load(&self, request: &LoadRequest, backend: &Backend) -> Result<Loaded, EngineError> {
+        match self.ask(Request::Load(request.clone(), backend.clone()))? {
             Response::Loaded(loaded) => Ok(loaded),
             _ => Err(EngineError::Gone),
         }

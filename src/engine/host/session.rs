@@ -2,7 +2,8 @@
 
 use super::cancel::{Cancels, InFlight};
 use super::tensor::{self, InputSpec};
-use crate::engine::{EngineError, LoadRequest, Provider, RunResult, Tensor};
+use super::{placement, providers};
+use crate::engine::{Backend, EngineError, LoadRequest, Placement, Provider, RunResult, Tensor};
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
@@ -14,16 +15,18 @@ pub(super) struct ModelSession {
     session: Session,
     inputs: Vec<InputSpec>,
     provider: Provider,
+    placement: Placement,
 }
 
 impl ModelSession {
-    /// Has ONNX Runtime read and optimise the model.
+    /// Has ONNX Runtime read and optimise the model for the backend's provider.
     ///
     /// # Errors
-    /// [`EngineError::Load`] with ONNX Runtime's reason, [`EngineError::Cancelled`].
+    /// [`EngineError::Provider`] when the provider does not start or can run nothing of the model, [`EngineError::Load`] with ONNX Runtime's reason, [`EngineError::Cancelled`].
     pub(super) fn load(
         environment: &Environment,
         request: &LoadRequest,
+        backend: &Backend,
         cancels: &Cancels,
         ticket: u64,
     ) -> Result<Self, EngineError> {
@@ -34,17 +37,28 @@ impl ModelSession {
                 EngineError::Load { model: request.model.clone(), reason: error.message().trim().to_owned() }
             }
         };
-        let mut builder = builder(environment, request.threads).map_err(refused)?;
+        let builder = builder(environment, request.execution.threads).map_err(refused)?;
+        let options = &request.execution.provider.options;
+        let mut builder = providers::add(builder, environment, backend, options)?;
         let in_flight = InFlight::Load(builder.canceler());
         let session =
             cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
         let inputs = tensor::input_specs(&session);
-        Ok(Self { session, inputs, provider: Provider::Cpu })
+        let placement = placement::of(&session);
+        if placement.num_nodes() > 0 && placement.num_nodes_on(backend.provider) == 0 {
+            return Err(providers::runs_nothing(backend.provider, &placement));
+        }
+        Ok(Self { session, inputs, provider: backend.provider, placement })
     }
 
     /// The provider that the session was made with.
     pub(super) fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Which nodes run on which provider.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Names of the graph's outputs in order.
@@ -87,7 +101,8 @@ const SPIN_MICROS: &str = "1000";
 fn builder(environment: &Environment, threads: Option<usize>) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROS)?;
+        .with_config_entry("session.intra_op.spin_duration_us", SPIN_MICROS)?
+        .with_config_entry(placement::RECORD, "1")?;
     match threads {
         Some(threads) => Ok(builder.with_intra_threads(threads)?),
         None => Ok(builder),

@@ -4,7 +4,7 @@ use super::cancel::Cancels;
 use super::environment::environment;
 use super::session::ModelSession;
 use crate::engine::protocol::{Request, Response};
-use crate::engine::{EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
+use crate::engine::{Backend, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -52,7 +52,7 @@ impl Worker {
 
     fn answer(&mut self, request: Request, ticket: u64) -> Result<Response, EngineError> {
         match request {
-            Request::Load(request) => self.load(&request, ticket).map(Response::Loaded),
+            Request::Load(request, backend) => self.load(&request, &backend, ticket).map(Response::Loaded),
             Request::Run(request) => self.run(&request, ticket).map(Response::Ran),
             Request::Unload(model) => {
                 self.sessions.remove(&model);
@@ -62,15 +62,17 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, request: &LoadRequest, ticket: u64) -> Result<Loaded, EngineError> {
+    fn load(&mut self, request: &LoadRequest, backend: &Backend, ticket: u64) -> Result<Loaded, EngineError> {
         let started = Instant::now();
-        let environment = environment(self.library.as_deref())?;
-        let session = ModelSession::load(&environment, request, &self.cancels, ticket)?;
+        let environment = environment(Some(&backend.library))?;
+        let session = ModelSession::load(&environment, request, backend, &self.cancels, ticket)?;
         self.num_loaded += 1;
         let model = ModelHandle(self.num_loaded);
         let loaded = Loaded {
             model,
             provider: session.provider(),
+            not_started: Vec::new(),
+            placement: session.placement().clone(),
             outputs: session.output_names(),
             load_secs: started.elapsed().as_secs_f64(),
         };

@@ -64,6 +64,8 @@ fn open_model(path: &str) -> OpenModel {
         },
         handle: ModelHandle(0),
         provider: Provider::Cpu,
+        not_started: Vec::new(),
+        placement: Default::default(),
         load_secs: 0.0,
     }
 }

@@ -1,0 +1,14 @@
+//! The builds of ONNX Runtime that can be installed beside the one that came with the program, and which of them is used
+//! for which provider.
+//!
+//! No single library has every provider, and one process can load only one library. So each provider has a build of its
+//! own, which a person installs when it is of use, and a model is run by the library that has the wished provider.
+
+mod backend;
+mod choose;
+mod store;
+
+pub use backend::Backend;
+pub(super) use backend::{Candidates, candidates};
+pub(super) use choose::first_that_starts;
+pub use store::{Runtime, Store};
