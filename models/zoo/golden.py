@@ -49,7 +49,8 @@ def margin(routing: Routing) -> float:
 
     Below 1e-5 another runtime's rounding could choose otherwise, and the row should get another seed.
     """
-    scores, ids = routing.gate_probs if routing.gate_probs is not None else routing.gate_logits, routing.expert_ids
+    by_rank = (routing.selection_scores, routing.gate_probs, routing.gate_logits)
+    scores, ids = next((value for value in by_rank if value is not None), None), routing.expert_ids
     if scores is None or ids is None or ids.ndim != 2 or ids.shape[1] >= scores.shape[1]:
         return float("inf")
     ordered = scores.float().sort(-1, descending=True).values

@@ -19,6 +19,7 @@ class Routing(NamedTuple):
     expert_ids: Tensor | None = None  # [T, k], best first
     combine_weights: Tensor | None = None  # [T, k] before drops; soft rules [T, E]; expert choice [E, C]
     kept: Tensor | None = None  # [T, k] bool, False where capacity (or a threshold) drops the assignment
+    selection_scores: Tensor | None = None  # [T, E], where experts are chosen by other scores than the weights come from
     token_ids: Tensor | None = None  # [E, C], expert choice only
     dispatch: Tensor | None = None  # [T, E × slots], Soft MoE only
     combine: Tensor | None = None  # [T, E × slots], Soft MoE only

@@ -2,7 +2,7 @@
 
 import importlib
 
-FAMILIES = ["switch", "mixtral", "vmoe"]
+FAMILIES = ["switch", "mixtral", "vmoe", "expert_choice", "soft_moe", "deepseek", "hugging_face", "frozen"]
 
 
 def load() -> None:
