@@ -23,6 +23,7 @@ class Routing(NamedTuple):
     token_ids: Tensor | None = None  # [E, C], expert choice only
     dispatch: Tensor | None = None  # [T, E × slots], Soft MoE only
     combine: Tensor | None = None  # [T, E × slots], Soft MoE only
+    half_logits: Tensor | None = None  # [T, heads, 2, n], product keys only
 
 
 @dataclass

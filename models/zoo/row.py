@@ -34,6 +34,7 @@ class Row:
     rewrite: Callable[["object"], "object"] | None = None  # ModelProto → ModelProto, after an exporter
     tolerance: float = 1e-4
     frozen: bool = False  # known: the export is wrong for other inputs than the traced one
+    random: bool = False  # the graph draws random numbers: golden values are one draw
     notes: str = ""
     known_limits: str = ""
 

@@ -2,7 +2,10 @@
 
 import importlib
 
-FAMILIES = ["switch", "mixtral", "vmoe", "expert_choice", "soft_moe", "deepseek", "hugging_face", "frozen"]
+FAMILIES = [
+    "adaptive_mixtures", "noisy_top_k", "switch", "vmoe", "expert_choice", "soft_moe", "mixtral", "grok", "deepseek", "peer",
+    "chain_of_experts", "top_p", "contrib", "dense", "hugging_face", "frozen",
+]
 
 
 def load() -> None:
