@@ -2,7 +2,10 @@
 
 The node takes router LOGITS. What its CPU kernel makes of them: softmax over all experts, top-k, and with
 normalize_routing_weights division by the sum of the kept. Experts' weights lie [E, out, in]; QMoE has them as 4-bit or
-8-bit integers with a scale per row. In PyTorch the node is written out.
+8-bit integers with a scale per row. Its GELU is the tanh approximation. In PyTorch the node is written out.
+
+The CPU kernel of ONNX Runtime 1.31.1 may write its output over its input. Without normalize_routing_weights it then
+computes something else, so the layers here add their input once more: that keeps the input apart.
 """
 
 import torch
@@ -13,7 +16,7 @@ from routing import RouterCard, Routing, gate_linear
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, HIDDEN, EXPERTS, TOP_K = 32, 32, 6, 2
+DIM, HIDDEN, EXPERTS, TOP_K = 32, 40, 6, 2
 
 
 class NodeRouter(nn.Module):
@@ -49,7 +52,7 @@ class MoeNode(nn.Module):
         return {"k": TOP_K, "activation_type": self.activation, "normalize_routing_weights": int(self.normalised)}
 
     def activate(self, x: Tensor) -> Tensor:
-        return F.gelu(x)
+        return F.gelu(x, approximate="tanh")
 
     def weights(self) -> tuple[Tensor, Tensor]:
         return self.fc1, self.fc2
@@ -63,12 +66,12 @@ class MoeNode(nn.Module):
         flat = x.reshape(-1, DIM)
         logits = self.gate(flat)
         if torch.onnx.is_in_onnx_export():
-            return self.node(flat, logits).view(x.shape)
+            return (flat + self.node(flat, logits)).view(x.shape)
         routing = self.router(logits)
         fc1, fc2 = (weight[routing.expert_ids] for weight in self.weights())
         inner = torch.einsum("td,tkhd->tkh", flat, fc1) + self.fc1_bias[routing.expert_ids]
         each = torch.einsum("tkh,tkdh->tkd", self.activate(inner), fc2) + self.fc2_bias[routing.expert_ids]
-        return (each * routing.combine_weights[..., None]).sum(1).view(x.shape)
+        return (flat + (each * routing.combine_weights[..., None]).sum(1)).view(x.shape)
 
 
 class SwigluNode(MoeNode):
