@@ -3,7 +3,8 @@
 use moescope::analysis::{AnalysisService, Event, ImageId, ImageSpec, Outcome, Wanted};
 use moescope::engine::{Engine, EngineOptions, Execution};
 use moescope::input::SAMPLES;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ fn model() -> PathBuf {
 
 fn wish(sample: usize, top_k: usize) -> Wanted {
     let image = (ImageId(sample as u64), ImageSpec::Sample(SAMPLES[sample].id));
-    Wanted { model: Some(model()), image: Some(image), top_k: Some(top_k), compare: false }
+    Wanted { model: Some(model()), reload: 0, image: Some(image), top_k: Some(top_k), compare: false }
 }
 
 /// Every event up to the first one that `last` accepts.
@@ -122,6 +123,59 @@ fn after_a_broken_model_the_next_one_works() {
     assert!(outcomes(&events).is_empty());
     service.want(wish(0, 2));
     assert_eq!(outcomes(&events_until(&service, is_idle)).len(), 1);
+}
+
+/// A folder with a copy of a small model, and its path.
+fn small_model() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("small.onnx");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny_moe.onnx");
+    fs::copy(fixture, &path).expect("a copy");
+    (folder, path)
+}
+
+#[test]
+fn a_model_that_changes_on_disk_is_told_and_opened_anew_when_asked_for() {
+    let (folder, path) = small_model();
+    let service = service();
+    let wish = |reload| Wanted { model: Some(path.clone()), reload, ..wish(0, 2) };
+    let run = |reload| {
+        service.want(wish(reload));
+        let events = events_until(&service, is_idle);
+        let outcomes = outcomes(&events);
+        assert_eq!(outcomes.len(), 1, "{events:?}");
+        (outcomes[0].id, outcomes[0].model.card.name.clone())
+    };
+    let before = run(0);
+    assert_eq!(run(1), before, "asked for again, but nothing has changed");
+    let mut card = moescope::model::read_model(&path).and_then(|model| model.card()).expect("a card").0;
+    card.name = "Corrected".into();
+    let text = serde_json::to_string(&card).expect("JSON");
+    fs::write(folder.path().join("small.card.json"), text).expect("a card beside the model");
+    let told = events_until(&service, |event| matches!(event, Event::ModelChanged { .. }));
+    assert!(matches!(&told[..], [Event::ModelChanged { path: changed, gone: false }] if *changed == path), "{told:?}");
+    assert_eq!(run(1), before, "nobody asked for the new version");
+    let after = run(2);
+    assert_eq!(after.1, "Corrected");
+    assert_ne!(after.0, before.0, "a result of the version before is not taken for one of the new one");
+    assert_eq!(run(2), after);
+}
+
+#[test]
+fn a_new_version_that_cannot_be_opened_leaves_the_one_before() {
+    let (_folder, path) = small_model();
+    let service = service();
+    let wish = |reload| Wanted { model: Some(path.clone()), reload, ..wish(0, 2) };
+    service.want(wish(0));
+    let events = events_until(&service, is_idle);
+    let before = outcomes(&events)[0].id;
+    fs::write(&path, "not a model").expect("written");
+    service.want(wish(1));
+    events_until(&service, |event| matches!(event, Event::ModelFailed { .. }));
+    service.want(wish(1));
+    assert_eq!(outcomes(&events_until(&service, is_idle))[0].id, before);
+    fs::remove_file(&path).expect("removed");
+    events_until(&service, |event| matches!(event, Event::ModelChanged { gone: true, .. }));
 }
 
 #[test]

@@ -5,11 +5,13 @@ mod pipeline;
 mod recent;
 mod service;
 mod thumbnails;
+mod version;
 
 pub use assemble::assemble;
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};
+pub use version::ModelVersion;
 
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;

@@ -1,13 +1,13 @@
 //! A model that is ready, and the way of one image through it. Synchronous and without a window: the headless commands
 //! call it directly, the window from a thread of its own.
 
-use super::{Analysis, AnalysisError, assemble};
+use super::{Analysis, AnalysisError, ModelVersion, assemble};
 use crate::engine::{
     Engine, EngineError, Execution, LoadRequest, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult,
     Tensor, TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
-use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, read_model};
+use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, read_model, sidecar_path};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub struct OpenModel {
     pub card: ModelCard,
     /// Where the card came from; [`CardSource::Assumed`] is to be marked wherever results are shown.
     pub card_source: CardSource,
+    /// The files that it was read from, as they were before.
+    pub version: ModelVersion,
     /// What the file says about itself.
     pub description: ModelDescription,
     /// The engine's handle.
@@ -51,6 +53,8 @@ impl OpenModel {
     /// # Errors
     /// [`OpenError::Model`] before ONNX Runtime sees the file, else [`OpenError::Engine`].
     pub fn open(engine: &Engine, path: &Path, execution: &Execution) -> Result<Self, OpenError> {
+        // Looked at before anything is read: what is written meanwhile counts as a change.
+        let version = ModelVersion::look(path, [sidecar_path(path)]);
         let description = read_model(path)?;
         let (card, card_source) = description.card()?;
         let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), execution: execution.clone() })?;
@@ -58,6 +62,7 @@ impl OpenModel {
             path: path.to_path_buf(),
             card,
             card_source,
+            version,
             description,
             handle: loaded.model,
             provider: loaded.provider,

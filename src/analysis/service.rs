@@ -4,7 +4,8 @@
 //! run. Only what changed is done again: the model, the decoded images, the input tensor and the results are kept.
 
 use super::recent::Recent;
-use super::{Analysis, AnalysisError, OpenError, OpenModel, analyse};
+use super::version::ModelWatch;
+use super::{Analysis, AnalysisError, ModelVersion, OpenError, OpenModel, analyse};
 use crate::engine::{Engine, EngineError, Execution};
 use crate::input::{DecodedImage, InputTensor, decode_file, decode_sample, preprocess};
 use std::ops::ControlFlow;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Decoded images that are kept: the current one and its neighbours.
 const KEPT_IMAGES: usize = 6;
 /// Results that are kept: some images at all values of top-k.
 const KEPT_OUTCOMES: usize = 64;
+/// How often the files of the open model are looked at while nothing is to be done.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Names an image of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +46,8 @@ pub enum ImageSpec {
 pub struct Wanted {
     /// The model file; `None` shows the image alone.
     pub model: Option<PathBuf>,
+    /// Counts how often the model was asked for again: another number opens it anew if its files have changed.
+    pub reload: u64,
     /// The image; `None` only opens the model.
     pub image: Option<(ImageId, ImageSpec)>,
     /// Experts per token; `None` is the model's default. Values outside of the model's range are clamped.
@@ -77,6 +82,13 @@ pub enum Event {
         path: PathBuf,
         /// What, why, and what to do next.
         message: String,
+    },
+    /// The files of the open model are not what was opened. It goes on as it was opened until it is asked for again.
+    ModelChanged {
+        /// The file.
+        path: PathBuf,
+        /// Whether it is no longer there.
+        gone: bool,
     },
     /// The pixels of an image are there.
     ImageDecoded {
@@ -145,7 +157,7 @@ struct Slot {
 /// What a result depends on.
 #[derive(Clone, Debug, PartialEq)]
 struct RunKey {
-    model: PathBuf,
+    model: ModelVersion,
     image: ImageId,
     top_k: Option<usize>,
 }
@@ -153,7 +165,7 @@ struct RunKey {
 impl RunKey {
     /// Whether a run is what a wish asks for first.
     fn serves(&self, wanted: &Wanted) -> bool {
-        wanted.model.as_deref() == Some(&self.model)
+        wanted.model.as_deref() == Some(self.model.path())
             && wanted.image.as_ref().map(|(id, _)| *id) == Some(self.image)
             && wanted.top_k == self.top_k
     }
@@ -179,6 +191,8 @@ impl AnalysisService {
             wake: Box::new(wake),
             execution,
             model: None,
+            reload: 0,
+            watch: ModelWatch::default(),
             images: Recent::new(KEPT_IMAGES),
             tensors: Recent::new(KEPT_IMAGES),
             outcomes: Recent::new(KEPT_OUTCOMES),
@@ -234,8 +248,11 @@ struct Worker {
     wake: Box<dyn Fn() + Send>,
     execution: Execution,
     model: Option<Arc<OpenModel>>,
+    /// [`Wanted::reload`] of the last wish that was taken up.
+    reload: u64,
+    watch: ModelWatch,
     images: Recent<ImageId, Decoded>,
-    tensors: Recent<(PathBuf, ImageId), Tensor>,
+    tensors: Recent<(ModelVersion, ImageId), Tensor>,
     outcomes: Recent<RunKey, Outcome>,
     next_outcome: u64,
 }
@@ -249,26 +266,40 @@ impl Worker {
         }
     }
 
-    /// Waits for a wish; `None` when the service is closed.
-    fn next_wish(&self) -> Option<Wanted> {
-        let mut slot = self.shared.slot();
+    /// Waits for a wish and looks after the files of the open model meanwhile; `None` when the service is closed.
+    fn next_wish(&mut self) -> Option<Wanted> {
         loop {
-            if slot.closed {
-                return None;
+            {
+                let mut slot = self.shared.slot();
+                if slot.wanted.is_none() && !slot.closed {
+                    let waited = self.shared.changed.wait_timeout(slot, LOOK_EVERY);
+                    slot = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                if slot.closed {
+                    return None;
+                }
+                if let Some(wanted) = slot.wanted.take() {
+                    return Some(wanted);
+                }
             }
-            if let Some(wanted) = slot.wanted.take() {
-                return Some(wanted);
-            }
-            slot = self.shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
+            self.look_after_model();
+        }
+    }
+
+    fn look_after_model(&mut self) {
+        let Some(model) = &self.model else { return };
+        if let Some(now) = self.watch.changed(&model.version) {
+            self.tell(Event::ModelChanged { path: model.path.clone(), gone: !now.is_there() });
         }
     }
 
     fn serve(&mut self, wanted: &Wanted) -> Step<()> {
+        self.look_after_model();
         // An image that cannot be read must not keep the model from opening, so its failure counts only afterwards.
         let image = wanted.image.as_ref().map(|(id, spec)| (*id, self.decoded(*id, spec)));
         self.go_on()?;
         let Some(path) = &wanted.model else { return Step::Continue(()) };
-        let model = self.opened(path)?;
+        let model = self.opened(path, wanted.reload)?;
         let Some((id, decoded)) = image else { return Step::Continue(()) };
         let decoded = decoded?;
         self.go_on()?;
@@ -307,8 +338,10 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, path: &Path) -> Step<Arc<OpenModel>> {
-        if let Some(model) = self.model.as_ref().filter(|model| model.path == path) {
+    fn opened(&mut self, path: &Path, reload: u64) -> Step<Arc<OpenModel>> {
+        let asked_again = std::mem::replace(&mut self.reload, reload) != reload;
+        let as_it_is = |model: &&Arc<OpenModel>| !asked_again || model.version.now() == model.version;
+        if let Some(model) = self.model.as_ref().filter(|model| model.path == path).filter(as_it_is) {
             return Step::Continue(Arc::clone(model));
         }
         self.tell(Event::ModelOpening(path.to_owned()));
@@ -328,7 +361,7 @@ impl Worker {
     }
 
     fn tensor(&mut self, model: &OpenModel, id: ImageId, (image, _): &Decoded) -> Step<Tensor> {
-        let key = (model.path.clone(), id);
+        let key = (model.version.clone(), id);
         if let Some(tensor) = self.tensors.get(&key) {
             return Step::Continue(tensor);
         }
@@ -353,7 +386,7 @@ impl Worker {
         top_k: Option<usize>,
     ) -> Step<()> {
         self.go_on()?;
-        let key = RunKey { model: model.path.clone(), image: id, top_k };
+        let key = RunKey { model: model.version.clone(), image: id, top_k };
         if let Some(outcome) = self.outcomes.get(&key) {
             self.tell(Event::Analysed(outcome));
             return Step::Continue(());

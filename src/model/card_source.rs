@@ -7,7 +7,7 @@ use super::{
 use serde::Deserialize;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a card came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +28,17 @@ const MAX_CARD_BYTES: u64 = 64 << 20;
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// Where a card beside the model at `path` would lie: `model.onnx` has `model.card.json`.
+#[must_use]
+pub fn sidecar_path(path: &Path) -> PathBuf {
+    path.with_extension("card.json")
+}
+
 impl ModelDescription {
-    /// Where a card beside the model would lie: `model.onnx` has `model.card.json`.
+    /// Where a card beside the model would lie.
     #[must_use]
     pub fn sidecar_path(&self) -> PathBuf {
-        self.path.with_extension("card.json")
+        sidecar_path(&self.path)
     }
 
     /// The model's card, checked against the graph. A card beside the file wins over one in the file, so that a person

@@ -18,7 +18,7 @@ pub use card::{
     CropRule, GatingCard, GridCard, InputCard, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter,
     ResizeRule, TopKCard,
 };
-pub use card_source::CardSource;
+pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, read_model};
 pub use error::ModelError;
 pub use map::map_file;

@@ -21,6 +21,8 @@ pub enum Command {
     OpenSample(&'static str),
     /// Open the bundled model again.
     OpenDefaultModel,
+    /// Open the model anew, as its files are now.
+    ReloadModel,
     /// Open pixels from the clipboard.
     Paste(Arc<DecodedImage>),
     /// Show an opened image.

@@ -24,6 +24,33 @@ pub struct Notice {
     pub title: String,
     /// Why, and what to do next.
     pub details: String,
+    /// What a button on the message does.
+    pub action: Option<NoticeAction>,
+}
+
+/// What a message offers to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeAction {
+    /// Open the model anew.
+    ReloadModel,
+}
+
+impl NoticeAction {
+    /// Text of the button.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ReloadModel => "Reload",
+        }
+    }
+
+    /// What a click sends.
+    #[must_use]
+    pub fn command(self) -> Command {
+        match self {
+            Self::ReloadModel => Command::ReloadModel,
+        }
+    }
 }
 
 /// The model that is wanted and the one that is open.
@@ -35,6 +62,8 @@ pub struct ModelState {
     pub open: Option<Arc<OpenModel>>,
     /// Whether a model is being loaded.
     pub opening: bool,
+    /// How often it was asked for again.
+    pub reload: u64,
 }
 
 /// Everything that the window knows and wants.
@@ -96,6 +125,7 @@ impl AppState {
         let image = self.images.current().filter(|entry| entry.error.is_none());
         Wanted {
             model: self.model.wanted.clone(),
+            reload: self.model.reload,
             image: image.map(|entry| (entry.id, entry.spec.clone())),
             top_k: self.top_k,
             compare: true,
@@ -128,6 +158,7 @@ impl AppState {
             Command::OpenPaths(paths) => self.open_paths(paths),
             Command::OpenSample(id) => self.open_image(ImageSpec::Sample(id)),
             Command::OpenDefaultModel => self.want_model(self.default_model.clone()),
+            Command::ReloadModel => self.reload_model(),
             Command::Paste(image) => self.open_image(ImageSpec::Decoded(image)),
             Command::SelectImage(id) => self.retry_and(id, ImageList::select),
             Command::StepImage(places) => self.images.step(places),
@@ -177,6 +208,7 @@ impl AppState {
             Event::ModelOpening(_) => self.model.opening = true,
             Event::ModelOpened(model) => self.model_opened(model),
             Event::ModelFailed { path, message } => self.model_failed(&path, message),
+            Event::ModelChanged { path, gone } => self.model_changed(&path, gone),
             Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
             Event::ImageFailed { image, message } => self.image_failed(image, message),
             Event::Analysed(outcome) => self.analysed(outcome),
@@ -190,7 +222,11 @@ impl AppState {
 
     /// Puts a message on screen, unless it is there already.
     pub fn notify(&mut self, title: impl Into<String>, details: impl Into<String>) {
-        let notice = Notice { title: title.into(), details: details.into() };
+        self.notify_with(title, details, None);
+    }
+
+    fn notify_with(&mut self, title: impl Into<String>, details: impl Into<String>, action: Option<NoticeAction>) {
+        let notice = Notice { title: title.into(), details: details.into(), action };
         if !self.notices.contains(&notice) {
             self.notices.push(notice);
         }
@@ -230,9 +266,30 @@ impl AppState {
         }
     }
 
+    /// A model that is asked for again may have changed meanwhile.
     fn want_model(&mut self, path: Option<PathBuf>) {
+        if path == self.model.wanted {
+            self.reload_model();
+        }
         self.settings.model = path.clone().filter(|path| Some(path) != self.default_model.as_ref());
         self.model.wanted = path;
+    }
+
+    fn reload_model(&mut self) {
+        self.model.reload += 1;
+        self.notices.retain(|notice| notice.action != Some(NoticeAction::ReloadModel));
+    }
+
+    fn model_changed(&mut self, path: &Path, gone: bool) {
+        let name = file_name(path);
+        self.notices.retain(|notice| notice.action != Some(NoticeAction::ReloadModel));
+        if gone {
+            let details = "The model stays as it was opened until another one is opened or the window is closed.";
+            return self.notify(format!("The file {name} is gone"), details);
+        }
+        let details = "What is shown belongs to the file as it was when it was opened. Reload it to see what the new one \
+                       does.";
+        self.notify_with(format!("The model {name} has changed"), details, Some(NoticeAction::ReloadModel));
     }
 
     fn set_layer(&mut self, layer: usize) {
@@ -274,7 +331,8 @@ impl AppState {
     fn model_opened(&mut self, model: Arc<OpenModel>) {
         self.model.opening = false;
         // A top-k that was chosen for another model means nothing for this one.
-        if self.model.open.replace(model).is_some() {
+        let path = model.path.clone();
+        if self.model.open.replace(model).is_some_and(|before| before.path != path) {
             self.top_k = None;
         }
     }

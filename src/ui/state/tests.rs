@@ -1,7 +1,7 @@
 //! Commands and events against the state, without a window, a worker or a GPU.
 
 use super::*;
-use crate::analysis::{Analysis, LayerStats, OutcomeId, StageSeconds};
+use crate::analysis::{Analysis, LayerStats, ModelVersion, OutcomeId, StageSeconds};
 use crate::engine::{ModelHandle, Provider};
 use crate::input::ImageSource;
 use crate::model::{CardSource, ModelCard, ModelDescription};
@@ -48,6 +48,7 @@ fn open_model(path: &str) -> OpenModel {
         path: path.into(),
         card: serde_json::from_value(card).unwrap(),
         card_source: CardSource::Metadata,
+        version: ModelVersion::look(path.as_ref(), []),
         description: ModelDescription {
             path: path.into(),
             file_bytes: 0,
@@ -158,6 +159,32 @@ fn a_model_that_cannot_be_opened_leaves_the_one_before() {
     fixture.state.hear(Event::ModelFailed { path: "other.ONNX".into(), message: "not an ONNX file".into() });
     assert_eq!(fixture.state.wanted().model, Some("default.onnx".into()));
     assert_eq!(fixture.state.settings.model, None, "a broken model is not remembered");
+}
+
+#[test]
+fn a_model_that_changed_is_opened_anew_when_the_person_says_so() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    let old = [fixture.result(image, 1), fixture.result(image, 2)];
+    fixture.state.apply(Command::SetTopK(4));
+    for gone in [true, false, false] {
+        fixture.state.hear(Event::ModelChanged { path: "default.onnx".into(), gone });
+    }
+    let reload = Some(NoticeAction::ReloadModel);
+    let actions: Vec<_> = fixture.state.notices.iter().map(|notice| notice.action).collect();
+    assert_eq!(actions, [None, reload], "{:?}", fixture.state.notices);
+    assert!(fixture.state.notices[1].title.contains("default.onnx"));
+    fixture.state.apply(NoticeAction::ReloadModel.command());
+    assert_eq!((fixture.state.wanted().reload, fixture.state.notices.len()), (1, 1));
+    let version = ModelVersion::look("another version".as_ref(), []);
+    fixture.model = Arc::new(OpenModel { version, ..open_model("default.onnx") });
+    fixture.state.hear(Event::ModelOpened(Arc::clone(&fixture.model)));
+    assert_eq!(fixture.state.wanted_top_k(), Some(4), "it is still the same model");
+    let new = fixture.result(image, 4);
+    let on_screen: Vec<OutcomeId> = fixture.state.results.multiples().iter().map(|other| other.outcome.id).collect();
+    assert_eq!((fixture.shown(), on_screen), (Some(new), vec![new]), "{old:?} are of the version before");
+    fixture.state.apply(Command::OpenPaths(vec!["default.onnx".into()]));
+    assert_eq!(fixture.state.wanted().reload, 2, "opening the same file again opens it anew");
 }
 
 #[test]
