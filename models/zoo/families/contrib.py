@@ -139,6 +139,6 @@ for NAME, LAYER, TITLE in (("contrib-moe", MoeNode, "com.microsoft.MoE, GELU"),
                            ("contrib-moe-swiglu", SwigluNode, "com.microsoft.MoE, interleaved SwiGLU"),
                            ("contrib-qmoe", QuantizedNode, "com.microsoft.QMoE, 8 bits"),
                            ("contrib-qmoe-4bit", QuantizedNode4, "com.microsoft.QMoE, 4 bits")):
-    add(name=NAME, title=TITLE, paper=PAPER, exporter="dynamo", known_limits=LIMIT,
+    add(name=NAME, title=TITLE, paper=PAPER, exporter="dynamo", seed=1, known_limits=LIMIT,
         rule_text="Softmax over all experts, the best two" + (", divided by their sum." if LAYER.normalised else "."),
         build=lambda layer=LAYER: TinyViT([Mlp(DIM, HIDDEN), layer(), layer()], DIM))
