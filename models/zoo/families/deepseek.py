@@ -16,7 +16,7 @@ from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import RmsNorm, TinyViT
 
-DIM, HIDDEN, EXPERTS, TOP_K = 32, 12, 16, 4
+DIM, HIDDEN, EXPERTS, TOP_K = 32, 12, 12, 4
 
 
 class GreedyRouter(nn.Module):

@@ -8,7 +8,7 @@ from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import RmsNorm, TinyViT
 
-DIM, HIDDEN, EXPERTS, TOP_K = 32, 40, 8, 2
+DIM, HIDDEN, EXPERTS, TOP_K = 32, 24, 8, 2
 
 
 class TopKSoftmaxRouter(nn.Module):

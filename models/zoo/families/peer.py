@@ -13,7 +13,7 @@ from routing import RouterCard, Routing
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, SIDE, HEADS, TOP_K, KEY = 16, 64, 2, 4, 8
+DIM, SIDE, HEADS, TOP_K, KEY = 8, 64, 2, 4, 8
 
 
 class ProductKeyRouter(nn.Module):
