@@ -285,7 +285,8 @@ fn a_classifier_without_card_says_what_it_assumes() {
 fn without_the_library_the_window_opens_and_says_what_to_do() {
     let start = Start { default_model: Some(model()), ..Start::default() };
     let mut harness = Harness::builder().with_size([1280.0, 800.0]).wgpu().build_eframe(move |cc| {
-        let engine = Engine::start(EngineOptions { library: Some("no-such-library.so".into()) });
+        let engine =
+            Engine::start(EngineOptions { library: Some("no-such-library.so".into()), ..EngineOptions::default() });
         App::new(cc, Arc::new(engine), &start, Settings::default(), None).expect("threads")
     });
     settle(&mut harness);

@@ -2,7 +2,9 @@
 
 use crate::engine::{Execution, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// See which expert of a Mixture-of-Experts vision model handled each patch of an image
 ///
@@ -32,6 +34,8 @@ pub(super) struct ModelArgs {
     pub(super) threads: Option<usize>,
     #[command(flatten)]
     pub(super) provider: ProviderArgs,
+    #[command(flatten)]
+    pub(super) isolation: IsolationArgs,
 }
 
 impl ModelArgs {
@@ -88,6 +92,30 @@ enum PrecisionArg {
     Half,
 }
 
+/// How far a model is trusted.
+#[derive(Debug, clap::Args)]
+pub(super) struct IsolationArgs {
+    /// Whether models run in processes of their own, apart from the program and locked in; off is for debugging
+    #[arg(long, global = true, value_name = "ON|OFF", default_value = "on")]
+    pub(super) isolate: Switch,
+    /// Stops a model that takes longer to load [default: 120]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) load_deadline: Option<Duration>,
+    /// Stops a model whose run takes longer [default: 60]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) run_deadline: Option<Duration>,
+    /// Memory that a model may take, in MiB [default: three quarters of the machine's]
+    #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..))]
+    pub(super) memory_limit: Option<u64>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
 /// For the window.
 #[derive(Debug, clap::Args)]
 pub(super) struct WindowArgs {
@@ -138,6 +166,23 @@ pub(super) enum Command {
     /// Draws the heatmap of one layer into a PNG, with the window's shaders
     #[cfg(feature = "gui")]
     Render(RenderArgs),
+    /// Runs one model for the program that started it
+    #[command(hide = true)]
+    Engine(EngineArgs),
+}
+
+/// `moescope engine`: what the program tells the process that it starts for a model.
+#[derive(Debug, clap::Args)]
+pub(super) struct EngineArgs {
+    /// Where a run's inputs come from
+    #[arg(long)]
+    pub(super) inputs: OsString,
+    /// Where a run's outputs go
+    #[arg(long)]
+    pub(super) outputs: OsString,
+    /// Memory that the process may take
+    #[arg(long)]
+    pub(super) memory_bytes: Option<u64>,
 }
 
 /// `moescope classify`
@@ -229,6 +274,11 @@ fn size(text: &str) -> Result<[u32; 2], String> {
         .ok_or_else(|| "write it as WIDTHxHEIGHT, such as 1280x800".to_owned())
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds: &f64| (0.1..=86_400.0).contains(&seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds between 0.1 and 86400 is needed".to_owned())
+}
+
 fn scale(text: &str) -> Result<f32, String> {
     let scale = text.parse::<f32>().ok().filter(|scale| (0.25..=8.0).contains(scale));
     scale.ok_or_else(|| "a number between 0.25 and 8 is needed".to_owned())
@@ -263,6 +313,10 @@ mod tests {
             "--screenshot p --size 10",
             "--screenshot p --scale 0",
             "--threads 0",
+            "--load-deadline 0",
+            "--run-deadline soon",
+            "--memory-limit 1",
+            "--isolate maybe",
             "--unknown",
         ] {
             let words = ["moescope"].into_iter().chain(line.split(' '));

@@ -1,10 +1,10 @@
 //! From the command line's wishes to a model that is ready, and from a file to its analysis with every stage timed.
 
-use super::args::ModelArgs;
+use super::args::{ModelArgs, Switch};
 use super::console::complain;
 use super::failure::Failure;
 use crate::analysis::{Analysis, OpenModel, assemble};
-use crate::engine::{Engine, EngineOptions, RunResult};
+use crate::engine::{Engine, EngineOptions, Isolation, Limits, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
 use anyhow::Context;
@@ -22,7 +22,7 @@ pub(super) struct Session {
 impl Session {
     /// Starts the engine and opens the model. A provider that was wished for and did not start is told on standard error.
     pub(super) fn open(args: &ModelArgs) -> Result<Self, Failure> {
-        let engine = Engine::start(EngineOptions { library: args.ort_library.clone() });
+        let engine = Engine::start(engine_options(args)?);
         let model = OpenModel::open(&engine, &model_path(args)?, &args.execution())?;
         for not_started in &model.not_started {
             complain(&format_args!("{not_started}; {} is used", model.provider));
@@ -81,6 +81,25 @@ pub(super) struct SourceAnalysis {
     pub(super) analysis: Analysis,
     pub(super) tensor: InputTensor,
     pub(super) run: RunResult,
+}
+
+/// How the command line wants models to run.
+pub(super) fn engine_options(args: &ModelArgs) -> Result<EngineOptions, Failure> {
+    let wish = &args.isolation;
+    let isolation = match wish.isolate {
+        Switch::Off => Isolation::Off,
+        Switch::On => {
+            let program = std::env::current_exe().context("this program cannot find itself to start its worker")?;
+            Isolation::Process { program }
+        }
+    };
+    let default = Limits::default();
+    let limits = Limits {
+        load: wish.load_deadline.unwrap_or(default.load),
+        run: wish.run_deadline.unwrap_or(default.run),
+        memory_bytes: wish.memory_limit.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+    };
+    Ok(EngineOptions { library: args.ort_library.clone(), isolation, limits })
 }
 
 /// The model that was asked for, else the bundled one.

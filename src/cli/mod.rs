@@ -8,6 +8,7 @@ mod bench;
 mod classify;
 mod console;
 mod dump;
+mod engine;
 mod failure;
 mod load;
 mod record;
@@ -32,6 +33,7 @@ pub fn run(args: Args) -> ExitCode {
         Some(Command::Bench(command)) => bench::run(&command, &args.model),
         #[cfg(feature = "gui")]
         Some(Command::Render(command)) => render::run(&command, &args.model),
+        Some(Command::Engine(command)) => engine::run(command, args.model.ort_library),
         None => window::run(args.window, args.model),
     };
     match result {

@@ -7,6 +7,7 @@ use super::failure::Failure;
 pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     use super::args::ThemeArg;
     use super::console::output;
+    use super::load::engine_options;
     use crate::ui::{Options, Screenshot, Theme};
     use std::io::Write;
 
@@ -17,10 +18,11 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
     let execution = model.execution();
-    let ModelArgs { model, ort_library: library, .. } = model;
+    let engine = engine_options(&model)?;
+    let model = model.model;
     let layer = layer.map(|layer| layer - 1);
     let png = screenshot.as_ref().map(|screenshot| screenshot.png.display().to_string());
-    let shot = crate::ui::run(Options { images, model, library, execution, top_k, layer, screenshot })?;
+    let shot = crate::ui::run(Options { images, model, engine, execution, top_k, layer, screenshot })?;
     if let (Some(shot), Some(png)) = (shot, png) {
         let mut out = output();
         writeln!(out, "{png}: first result on screen {:.2} s after the start", shot.first_result_secs)?;

@@ -1,21 +1,25 @@
 //! ONNX Runtime behind closed request and response types. The only module that names `ort`.
 //!
-//! A named thread owns the sessions; callers hold an [`Engine`] and exchange plain data with it, so that the thread can
-//! become a process without a change on the caller's side.
+//! Callers hold an [`Engine`] and exchange plain data with it. Behind it each model runs in a worker process of its own
+//! (`process`), or, with isolation off, on a thread of this one; `host` is the side that owns ONNX Runtime in both.
 
 mod client;
 mod host;
 mod library;
+mod limits;
 mod placement;
+mod process;
 mod protocol;
 mod provider;
 mod runtime;
 
-pub use client::{Engine, EngineOptions};
+pub use client::{Engine, EngineOptions, Isolation};
 pub use library::{ORT_VERSION, find_library};
+pub use limits::Limits;
 pub use placement::{PlacedOp, Placement};
+pub use process::{WorkerArgs, serve_worker};
 pub use protocol::{
-    EngineError, Execution, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor, TensorData,
+    EngineError, Execution, LoadRequest, Loaded, ModelHandle, Phase, RunRequest, RunResult, Tensor, TensorData,
 };
 pub use provider::{AUTO_ORDER, NotStarted, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
 pub use runtime::{Backend, Runtime, Store};

@@ -3,6 +3,7 @@
 use super::runtime::Backend;
 use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,9 +92,10 @@ pub struct RunRequest {
 }
 
 /// What a run gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Every output of the graph, in the graph's order.
+    /// Every output of the graph, in the graph's order. Written down they travel apart, through shared memory.
+    #[serde(skip)]
     pub outputs: Vec<Tensor>,
     /// Seconds inside ONNX Runtime's run call.
     pub run_secs: f64,
@@ -157,6 +159,56 @@ pub enum EngineError {
         /// ONNX Runtime's own words.
         reason: String,
     },
+    /// The model ended the process that it ran in.
+    #[error(
+        "{} ended its worker process while {phase} ({how}). Nothing else was harmed: the model runs apart from the program. \
+         Such a model is damaged or made to do harm; get it again from its source, or open it once more to retry",
+        .model.display()
+    )]
+    Died {
+        /// The file.
+        #[serde(with = "os_path")]
+        model: PathBuf,
+        /// What it was doing.
+        phase: Phase,
+        /// The signal or exit code, and the last words of the process if there were any.
+        how: String,
+    },
+    /// The model took longer than it may.
+    #[error(
+        "{} was stopped because {phase} took longer than {secs} s. It may never end; if it is only slow, allow more with {}",
+        .model.display(), .phase.deadline_flag()
+    )]
+    Deadline {
+        /// The file.
+        #[serde(with = "os_path")]
+        model: PathBuf,
+        /// What it was doing.
+        phase: Phase,
+        /// How long it may take, in seconds.
+        secs: f64,
+    },
+    /// The model ended its process too often and is not opened again without being asked to.
+    #[error(
+        "{} ended its worker process {deaths} times and is not opened again by itself. Get it again from its source, or \
+         retry if you trust it",
+        .model.display()
+    )]
+    Quarantined {
+        /// The file.
+        #[serde(with = "os_path")]
+        model: PathBuf,
+        /// How often.
+        deaths: u32,
+    },
+    /// The worker process could not be started or spoken to.
+    #[error(
+        "the worker process that runs models cannot be used: {reason}. To run models inside the program: --isolate off"
+    )]
+    Worker {
+        /// What went wrong.
+        reason: String,
+    },
     /// The load or run was cancelled because something newer is wanted.
     #[error("cancelled")]
     Cancelled,
@@ -166,6 +218,33 @@ pub enum EngineError {
     /// The engine has ended.
     #[error("the engine has ended; restart the program")]
     Gone,
+}
+
+/// What a model was doing when something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Being read, checked and optimised.
+    Loading,
+    /// Running on an input.
+    Running,
+}
+
+impl Phase {
+    fn deadline_flag(self) -> &'static str {
+        match self {
+            Self::Loading => "--load-deadline",
+            Self::Running => "--run-deadline",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loading => "loading",
+            Self::Running => "running",
+        })
+    }
 }
 
 /// A path as the operating system has it: serde alone refuses those that are no Unicode.

@@ -37,9 +37,9 @@ pub struct Options {
     pub images: Vec<PathBuf>,
     /// The model to open; without one the remembered or the bundled one.
     pub model: Option<PathBuf>,
-    /// ONNX Runtime's library, if it was named on the command line.
-    pub library: Option<PathBuf>,
-    /// How models are run.
+    /// Where and how models run.
+    pub engine: EngineOptions,
+    /// On what the model is run.
     pub execution: Execution,
     /// Experts per token to start with.
     pub top_k: Option<usize>,
@@ -55,7 +55,7 @@ pub struct Options {
 /// When no window can be opened (the text says what to do instead), or the screenshot cannot be taken.
 pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
     let started = Instant::now();
-    let engine = Arc::new(Engine::start(EngineOptions { library: options.library.clone() }));
+    let engine = Arc::new(Engine::start(options.engine.clone()));
     let (photographer, outcome) = match &options.screenshot {
         Some(job) => {
             let (photographer, outcome) = Photographer::new(job.clone(), started);

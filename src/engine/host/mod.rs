@@ -14,10 +14,16 @@ mod worker;
 use super::protocol::{Request, Response};
 use super::{Backend, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use cancel::Cancels;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use worker::{Job, Worker};
+
+/// Opens the library and makes the environment, so that the first load need not. What is wrong with it is told by that
+/// load.
+pub(super) fn warm_up(library: Option<&Path>) {
+    drop(environment::environment(library));
+}
 
 /// A handle to the thread that owns ONNX Runtime's sessions. Share it by `Arc`; callers are served in order.
 ///
@@ -83,10 +89,18 @@ impl Host {
         self.cancels.cancel();
     }
 
+    /// Has a request fulfilled without waiting for it. `reply` is called on the engine's thread, and never when that has
+    /// ended.
+    pub(super) fn submit(&self, request: Request, reply: impl FnOnce(Response) + Send + 'static) {
+        let job = Job { request, ticket: self.cancels.ticket(), reply: Box::new(reply) };
+        // A job that nobody takes is dropped, and its reply with it: whoever waits for that sees it.
+        let _ = self.jobs.send(job);
+    }
+
     fn ask(&self, request: Request) -> Result<Response, EngineError> {
         let (reply, answer) = mpsc::channel();
-        let job = Job { request, ticket: self.cancels.ticket(), reply };
-        self.jobs.send(job).map_err(|_| EngineError::Gone)?;
+        // A caller that has gone away does not miss the answer.
+        self.submit(request, move |response| drop(reply.send(response)));
         match answer.recv() {
             Ok(Response::Failed(error)) => Err(error),
             Ok(response) => Ok(response),

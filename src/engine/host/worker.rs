@@ -11,13 +11,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 /// A request on its way to the thread.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: Request,
     /// See [`Cancels::ticket`].
     pub(super) ticket: u64,
-    /// Where the answer goes.
-    pub(super) reply: mpsc::Sender<Response>,
+    /// Takes the answer, on the engine's thread.
+    pub(super) reply: Box<dyn FnOnce(Response) + Send>,
 }
 
 /// What the thread owns.
@@ -42,8 +41,7 @@ impl Worker {
         for job in inbox {
             let last = job.request == Request::Shutdown;
             let response = self.answer(job.request, job.ticket).unwrap_or_else(Response::Failed);
-            // A caller that has gone away does not miss the answer.
-            let _ = job.reply.send(response);
+            (job.reply)(response);
             if last {
                 break;
             }

@@ -1,0 +1,13 @@
+//! What a worker may still do once a model is in it. `docs/isolation.md` says what is promised on which system.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(target_os = "linux")]
+mod system_calls;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{check_memory, leave, limit_memory, lock_in};
+#[cfg(not(target_os = "linux"))]
+pub(super) use other::{check_memory, leave, limit_memory, lock_in};
