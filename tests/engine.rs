@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::engine::{
-    Engine, EngineError, EngineOptions, Execution, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult,
+    Engine, EngineError, EngineOptions, Execution, Isolation, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult,
     Tensor, TensorData,
 };
 use serde_json::Value;
@@ -72,36 +72,60 @@ fn check_outputs(found: &[Tensor], expected: &Value) {
     }
 }
 
-#[test]
-fn outputs_agree_with_pythons_onnx_runtime() {
-    let engine = Engine::start(EngineOptions::default());
+/// Every test below is run by an engine of this process and by one whose models run apart.
+macro_rules! here_and_apart {
+    ($($test:ident,)*) => {
+        mod here {
+            $(#[test] fn $test() { super::$test(&super::Engine::start(super::EngineOptions::default())) })*
+        }
+        mod apart {
+            $(#[test] fn $test() { super::$test(&super::apart()) })*
+        }
+    };
+}
+
+fn apart() -> Engine {
+    let isolation = Isolation::Process { program: env!("CARGO_BIN_EXE_moescope").into() };
+    Engine::start(EngineOptions { isolation, ..EngineOptions::default() })
+}
+
+here_and_apart! {
+    outputs_agree_with_pythons_onnx_runtime,
+    an_input_with_a_default_may_be_left_out,
+    every_number_type_becomes_floats_or_integers,
+    an_output_that_is_no_number_is_named,
+    inputs_that_do_not_fit_are_told_by_name,
+    a_cancelled_run_ends_at_once_and_the_session_stays_usable,
+    a_load_can_be_cancelled,
+    callers_at_the_same_time_get_their_own_results,
+    handles_are_good_until_unloaded,
+    a_bad_model_is_named,
+}
+
+fn outputs_agree_with_pythons_onnx_runtime(engine: &Engine) {
     let expected = expected();
-    let moe = load(&engine, "tiny_moe.onnx").unwrap();
+    let moe = load(engine, "tiny_moe.onnx").unwrap();
     assert_eq!(moe.outputs[0], "logits");
     assert_eq!(moe.outputs.len(), 7);
     for k in [1, 2, 4] {
-        let result = run(&engine, moe.model, vec![images("pixel_values"), i64s("top_k", &[1], &[k])]).unwrap();
+        let result = run(engine, moe.model, vec![images("pixel_values"), i64s("top_k", &[1], &[k])]).unwrap();
         check_outputs(&result.outputs, &expected["tiny_moe"][k.to_string()]);
         assert!(result.run_secs > 0.0);
     }
-    let classifier = load(&engine, "tiny_classifier.onnx").unwrap();
-    let result = run(&engine, classifier.model, vec![images("image")]).unwrap();
+    let classifier = load(engine, "tiny_classifier.onnx").unwrap();
+    let result = run(engine, classifier.model, vec![images("image")]).unwrap();
     check_outputs(&result.outputs, &expected["tiny_classifier"]);
 }
 
-#[test]
-fn an_input_with_a_default_may_be_left_out() {
-    let engine = Engine::start(EngineOptions::default());
-    let moe = load(&engine, "tiny_moe.onnx").unwrap();
-    let result = run(&engine, moe.model, vec![images("pixel_values")]).unwrap();
+fn an_input_with_a_default_may_be_left_out(engine: &Engine) {
+    let moe = load(engine, "tiny_moe.onnx").unwrap();
+    let result = run(engine, moe.model, vec![images("pixel_values")]).unwrap();
     check_outputs(&result.outputs, &expected()["tiny_moe_default"]);
 }
 
-#[test]
-fn every_number_type_becomes_floats_or_integers() {
-    let engine = Engine::start(EngineOptions::default());
-    let casts = load(&engine, "casts.onnx").unwrap();
-    let outputs = run(&engine, casts.model, vec![f32s("x", &[3], &[0.0, 1.0, 5.5])]).unwrap().outputs;
+fn every_number_type_becomes_floats_or_integers(engine: &Engine) {
+    let casts = load(engine, "casts.onnx").unwrap();
+    let outputs = run(engine, casts.model, vec![f32s("x", &[3], &[0.0, 1.0, 5.5])]).unwrap().outputs;
     assert_eq!(outputs.len(), 10);
     for output in outputs {
         let expected = match output.name.as_str() {
@@ -113,18 +137,14 @@ fn every_number_type_becomes_floats_or_integers() {
     }
 }
 
-#[test]
-fn an_output_that_is_no_number_is_named() {
-    let engine = Engine::start(EngineOptions::default());
-    let text = load(&engine, "text.onnx").unwrap();
-    let error = run(&engine, text.model, vec![f32s("x", &[3], &[0.0; 3])]).unwrap_err();
+fn an_output_that_is_no_number_is_named(engine: &Engine) {
+    let text = load(engine, "text.onnx").unwrap();
+    let error = run(engine, text.model, vec![f32s("x", &[3], &[0.0; 3])]).unwrap_err();
     assert!(matches!(&error, EngineError::Run { reason } if reason.contains("output text")), "{error}");
 }
 
-#[test]
-fn inputs_that_do_not_fit_are_told_by_name() {
-    let engine = Engine::start(EngineOptions::default());
-    let moe = load(&engine, "tiny_moe.onnx").unwrap().model;
+fn inputs_that_do_not_fit_are_told_by_name(engine: &Engine) {
+    let moe = load(engine, "tiny_moe.onnx").unwrap().model;
     let image = || images("pixel_values");
     let k = |shape: &[usize], values: &[i64]| i64s("top_k", shape, values);
     let cases = [
@@ -140,17 +160,15 @@ fn inputs_that_do_not_fit_are_told_by_name() {
         (vec![image(), k(&[1], &[9])], ""),
     ];
     for (inputs, text) in cases {
-        let error = run(&engine, moe, inputs).unwrap_err();
+        let error = run(engine, moe, inputs).unwrap_err();
         assert!(matches!(&error, EngineError::Run { reason } if reason.contains(text)), "{text:?}: {error}");
     }
-    assert!(run(&engine, moe, vec![image()]).is_ok(), "the engine goes on after every mistake");
+    assert!(run(engine, moe, vec![image()]).is_ok(), "the engine goes on after every mistake");
 }
 
-#[test]
-fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
-    let engine = Engine::start(EngineOptions::default());
-    let counter = load(&engine, "loop.onnx").unwrap().model;
-    let count = |steps| run(&engine, counter, vec![i64s("steps", &[], &[steps]), f32s("start", &[1], &[0.5])]);
+fn a_cancelled_run_ends_at_once_and_the_session_stays_usable(engine: &Engine) {
+    let counter = load(engine, "loop.onnx").unwrap().model;
+    let count = |steps| run(engine, counter, vec![i64s("steps", &[], &[steps]), f32s("start", &[1], &[0.5])]);
     for _ in 0..3 {
         let cancelled_at = thread::scope(|scope| {
             let running = scope.spawn(|| count(i64::MAX));
@@ -169,9 +187,7 @@ fn a_cancelled_run_ends_at_once_and_the_session_stays_usable() {
     assert!(count(1).is_ok(), "a cancel touches nothing that is asked afterwards");
 }
 
-#[test]
-fn a_load_can_be_cancelled() {
-    let engine = Engine::start(EngineOptions::default());
+fn a_load_can_be_cancelled(engine: &Engine) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx");
     let request = LoadRequest { model, execution: execution() };
     thread::scope(|scope| {
@@ -185,13 +201,10 @@ fn a_load_can_be_cancelled() {
     assert!(engine.load(&request).is_ok());
 }
 
-#[test]
-fn callers_at_the_same_time_get_their_own_results() {
-    let engine = Engine::start(EngineOptions::default());
-    let counter = load(&engine, "loop.onnx").unwrap().model;
+fn callers_at_the_same_time_get_their_own_results(engine: &Engine) {
+    let counter = load(engine, "loop.onnx").unwrap().model;
     thread::scope(|scope| {
         for caller in 0..4_u8 {
-            let engine = &engine;
             scope.spawn(move || {
                 for steps in 0..50 {
                     let inputs = vec![i64s("steps", &[], &[steps]), f32s("start", &[1], &[f32::from(caller) * 100.0])];
@@ -204,22 +217,18 @@ fn callers_at_the_same_time_get_their_own_results() {
     });
 }
 
-#[test]
-fn handles_are_good_until_unloaded() {
-    let engine = Engine::start(EngineOptions::default());
-    let first = load(&engine, "tiny_classifier.onnx").unwrap().model;
-    let second = load(&engine, "tiny_classifier.onnx").unwrap().model;
+fn handles_are_good_until_unloaded(engine: &Engine) {
+    let first = load(engine, "tiny_classifier.onnx").unwrap().model;
+    let second = load(engine, "tiny_classifier.onnx").unwrap().model;
     assert_ne!(first, second);
     engine.unload(first).unwrap();
-    assert_eq!(run(&engine, first, vec![images("image")]), Err(EngineError::UnknownModel));
-    assert!(run(&engine, second, vec![images("image")]).is_ok());
+    assert_eq!(run(engine, first, vec![images("image")]), Err(EngineError::UnknownModel));
+    assert!(run(engine, second, vec![images("image")]).is_ok());
 }
 
-#[test]
-fn a_bad_model_is_named() {
-    let engine = Engine::start(EngineOptions::default());
+fn a_bad_model_is_named(engine: &Engine) {
     for name in ["../expected.json", "missing.onnx", ".."] {
-        let error = load(&engine, name).unwrap_err();
+        let error = load(engine, name).unwrap_err();
         assert!(matches!(&error, EngineError::Load { model, .. } if model.ends_with(name)), "{error}");
     }
 }
