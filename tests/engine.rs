@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::engine::{
-    Engine, EngineError, EngineOptions, Execution, Isolation, LoadRequest, Loaded, ModelHandle, Provider, RunRequest, RunResult,
-    Tensor, TensorData,
+    Engine, EngineError, EngineOptions, Execution, Isolation, LoadRequest, Loaded, ModelHandle, Provider, RunRequest,
+    RunResult, Tensor, TensorData,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};

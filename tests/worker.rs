@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::engine::{
-    Engine, EngineError, EngineOptions, Execution, Isolation, Limits, LoadRequest, ModelHandle, Phase, Provider, RunRequest, RunResult, Tensor,
-    TensorData,
+    Engine, EngineError, EngineOptions, Execution, Isolation, Limits, LoadRequest, ModelHandle, Phase, Provider,
+    RunRequest, RunResult, Tensor, TensorData,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,8 @@ mod on_linux {
     /// The worker processes of this process that hold the model open or mapped; all tests share one process.
     fn workers_with(model: &str) -> Vec<u32> {
         let started_by = |stat: &str| stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok();
-        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
         processes
             .filter(|pid: &u32| {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
