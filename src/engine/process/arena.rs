@@ -23,8 +23,11 @@ const MAX_TAKEN_BYTES: usize = 4 << 30;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Parcel {
     name: String,
+    /// As the tensor says; whether its values fill it is for others to check.
     shape: Vec<usize>,
     element: Element,
+    /// Number of values.
+    len: usize,
     /// Bytes from the arena's start.
     offset: usize,
 }
@@ -99,11 +102,11 @@ impl Arena {
     fn put_one(&mut self, tensor: &Tensor, offset: usize) -> Parcel {
         let bytes = bytes(&tensor.data);
         self.map[offset..offset + bytes.len()].copy_from_slice(bytes);
-        let element = match tensor.data {
-            TensorData::F32(_) => Element::F32,
-            TensorData::I64(_) => Element::I64,
+        let (element, len) = match &tensor.data {
+            TensorData::F32(values) => (Element::F32, values.len()),
+            TensorData::I64(values) => (Element::I64, values.len()),
         };
-        Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, offset }
+        Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, len, offset }
     }
 
     /// Copies tensors out.
@@ -114,7 +117,7 @@ impl Arena {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a tensor does not lie in the shared memory");
         let mut total = 0_usize;
         for parcel in &parcels {
-            let (end, len) = parcel.end().zip(parcel.len()).ok_or_else(wrong)?;
+            let (end, len) = parcel.end().zip(parcel.num_bytes()).ok_or_else(wrong)?;
             total = total.checked_add(len).filter(|&total| total <= MAX_TAKEN_BYTES).ok_or_else(wrong)?;
             if end > self.map.len() {
                 self.map = map(&self.file)?;
@@ -138,17 +141,16 @@ impl Arena {
 
 impl Parcel {
     /// Bytes; `None` beyond what a number can hold.
-    fn len(&self) -> Option<usize> {
-        let size = match self.element {
+    fn num_bytes(&self) -> Option<usize> {
+        self.len.checked_mul(match self.element {
             Element::F32 => size_of::<f32>(),
             Element::I64 => size_of::<i64>(),
-        };
-        self.shape.iter().try_fold(size, |product, &dim| product.checked_mul(dim))
+        })
     }
 
     /// The byte after the last; `None` for a place where no tensor can lie.
     fn end(&self) -> Option<usize> {
-        self.offset.checked_add(self.len()?).filter(|_| self.offset.is_multiple_of(ALIGNMENT))
+        self.offset.checked_add(self.num_bytes()?).filter(|_| self.offset.is_multiple_of(ALIGNMENT))
     }
 }
 
@@ -267,6 +269,7 @@ mod tests {
             f32s("a", &[1.0, f32::NAN, 3.0]),
             Tensor { name: "b".into(), shape: vec![2, 1], data: TensorData::I64([7, -1].into()) },
             f32s("empty", &[]),
+            Tensor { name: "wrong shape".into(), shape: vec![3], data: TensorData::F32([1.0].into()) },
         ];
         let large = [f32s("large", &vec![0.5; FIRST_BYTES]), small[1].clone()];
         for tensors in [&small[..], &large, &small] {
@@ -280,18 +283,14 @@ mod tests {
     fn places_outside_of_the_memory_are_refused() {
         let mut arena = Arena::create().unwrap();
         let end = arena.map.len();
-        for (shape, offset) in [
-            (vec![end / 4 + 1], 0),
-            (vec![1], end),
-            (vec![1], 4),
-            (vec![1], usize::MAX - 63),
-            (vec![usize::MAX, 2], 0),
-            (vec![usize::MAX], 64),
-        ] {
-            let parcel = Parcel { name: String::new(), shape: shape.clone(), element: Element::F32, offset };
-            assert!(arena.take(vec![parcel]).is_err(), "{shape:?} at {offset}");
+        for (len, offset) in
+            [(end / 4 + 1, 0), (1, end), (1, 4), (1, usize::MAX - 63), (usize::MAX / 4 + 1, 0), (usize::MAX / 4, 64)]
+        {
+            let parcel = Parcel { name: String::new(), shape: vec![len], element: Element::F32, len, offset };
+            assert!(arena.take(vec![parcel]).is_err(), "{len} values at {offset}");
         }
-        let whole = Parcel { name: String::new(), shape: vec![end / 4], element: Element::F32, offset: 0 };
+        let len = end / 4;
+        let whole = Parcel { name: String::new(), shape: vec![len], element: Element::F32, len, offset: 0 };
         assert!(arena.take(vec![whole]).is_ok());
     }
 

@@ -4,7 +4,7 @@ use super::arena::Arena;
 use super::child::BEAT;
 use super::last_words::LastWords;
 use super::wire::{News, Order, receive, send};
-use crate::engine::{RunResult, Tensor};
+use crate::engine::{RunResult, Tensor, TensorData};
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -201,9 +201,10 @@ impl Worker {
     fn unpack(&self, talk: &mut Talk, news: News) -> Result<Answer, Fault> {
         match news {
             News::Ran { mut result, outputs } => {
-                result.outputs = talk.outputs.take(outputs).map_err(|error| {
+                let taken = talk.outputs.take(outputs).map_err(|error| error.to_string());
+                result.outputs = taken.and_then(check_filled).map_err(|wrong| {
                     self.end();
-                    Fault::Died(error.to_string())
+                    Fault::Died(wrong)
                 })?;
                 Ok(Answer::Ran(result))
             }
@@ -246,6 +247,21 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
         drop(lock(&self.child).wait());
+    }
+}
+
+/// Whoever reads the outputs relies on their shapes, and the worker may say what it likes.
+fn check_filled(outputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+    let is_filled = |tensor: &Tensor| {
+        let len = match &tensor.data {
+            TensorData::F32(values) => values.len(),
+            TensorData::I64(values) => values.len(),
+        };
+        tensor.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim)) == Some(len)
+    };
+    match outputs.iter().find(|tensor| !is_filled(tensor)) {
+        Some(tensor) => Err(format!("its output {} does not fill its shape", tensor.name)),
+        None => Ok(outputs),
     }
 }
 
