@@ -43,10 +43,27 @@ fn assert_counts(engine: &Engine, counter: ModelHandle) {
     assert_eq!(count(engine, counter, 3).unwrap().outputs[0].data, TensorData::F32([3.5].into()));
 }
 
+/// Ones for every input that needs a value, and 2 for every size that is open.
+fn ones(model: &Path) -> Vec<Tensor> {
+    let inputs = moescope::model::read_model(model).unwrap().inputs;
+    let required = inputs.into_iter().filter(|input| !input.has_default);
+    let one = |input: moescope::model::ValueDescription| {
+        let shape: Vec<usize> = input.dims.unwrap_or_default().iter().map(|dim| dim.size().unwrap_or(2)).collect();
+        let len = shape.iter().product();
+        let data = match &*input.element {
+            "int64" => TensorData::I64(vec![1; len].into()),
+            _ => TensorData::F32(vec![1.0; len].into()),
+        };
+        Tensor { name: input.name, shape, data }
+    };
+    required.map(one).collect()
+}
+
 /// These end ONNX Runtime 1.31.1 by a signal, or keep it busy for good.
 #[test]
 fn hostile_models_end_in_a_message_and_harm_nobody() {
-    let engine = engine_with(Limits { load: Duration::from_secs(3), ..Limits::default() });
+    let deadline = Duration::from_secs(2);
+    let engine = engine_with(Limits { load: deadline, run: deadline, ..Limits::default() });
     let counter = load_counter(&engine);
     let mut files: Vec<PathBuf> =
         fs::read_dir(tests().join("hostile_models")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -54,13 +71,14 @@ fn hostile_models_end_in_a_message_and_harm_nobody() {
     assert!(files.len() >= 15, "{files:?}");
     let (mut died, mut late) = (0, 0);
     for file in &files {
-        match load(&engine, file) {
-            Err(EngineError::Died { model, phase: Phase::Loading, .. }) => {
+        let run = |model| engine.run(&RunRequest { model, inputs: ones(file) });
+        match load(&engine, file).and_then(run) {
+            Err(EngineError::Died { model, .. }) => {
                 assert_eq!(&model, file);
                 died += 1;
             }
-            Err(EngineError::Deadline { phase: Phase::Loading, .. }) => late += 1,
-            Err(EngineError::Load { .. }) => {}
+            Err(EngineError::Deadline { .. }) => late += 1,
+            Err(EngineError::Load { .. } | EngineError::Run { .. }) | Ok(_) => {}
             other => panic!("{}: {other:?}", file.display()),
         }
         assert_counts(&engine, counter);
@@ -105,7 +123,7 @@ fn no_worker_can_be_started_without_a_program() {
 #[test]
 fn the_subcommand_is_for_the_program_alone() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_moescope"))
-        .args(["engine", "--inputs", "0", "--outputs", "nowhere"])
+        .args(["engine", "--inputs", "0", "--outputs", "nowhere", "--ort-library", "none"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

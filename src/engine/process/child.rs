@@ -48,6 +48,7 @@ pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
     let Some(Order::Load(request, backend)) = receive(&mut orders)? else { return Ok(()) };
     sandbox::lock_in(&request, &backend);
     let speaker = Speaker(Arc::new(Mutex::new(Voice { channel, outputs })));
+    speaker.say(&News::Begun);
     let host = Host::start(Some(args.library.clone()));
     speaker.start_beating()?;
     let loaded = load(&host, &speaker, request, backend);
@@ -55,6 +56,7 @@ pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
         match order {
             Order::Load(..) => speaker.say(&News::Failed(EngineError::Gone)),
             Order::Run(parcels) => {
+                speaker.say(&News::Begun);
                 let inputs = inputs.take(parcels)?;
                 run(&host, &speaker, &loaded, inputs);
             }

@@ -19,7 +19,7 @@ pub use child::{WorkerArgs, serve_worker};
 use super::library::find_library;
 use super::protocol::Phase;
 use super::runtime::Backend;
-use super::{EngineError, Limits, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
+use super::{EngineError, Limits, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor};
 use calls::Calls;
 use quarantine::Quarantine;
 use std::collections::HashMap;
@@ -86,24 +86,40 @@ impl Workers {
         let ticket = self.calls.ticket();
         let model = lock(&self.models).get(&request.model).cloned().ok_or(EngineError::UnknownModel)?;
         let mut slot = lock(&model.worker);
-        let worker = match slot.as_ref().filter(|worker| worker.is_alive()) {
-            Some(worker) => Arc::clone(worker),
-            None => Arc::clone(slot.insert(Arc::new(self.start_with(&model.request, &model.backend, ticket)?.0))),
-        };
-        let answer = self.calls.cancellable(ticket, &worker, || worker.run(&request.inputs, self.limits.run))?;
+        let mut answer = self.run_once(&model, &mut slot, &request.inputs, ticket)?;
+        if let Err(Fault::Lost(_)) = answer {
+            // It ended while nothing ran, such as when the machine ran out of memory: the next one may fare better.
+            *slot = None;
+            answer = self.run_once(&model, &mut slot, &request.inputs, ticket)?;
+        }
         match answer {
             Ok(Answer::Ran(result)) => Ok(result),
             Ok(Answer::News(News::Failed(error))) => Err(error),
             Ok(Answer::News(_)) => Err(EngineError::Worker { reason: "it gave a wrong answer".into() }),
             Err(fault) => {
+                let worker = slot.take();
                 if matches!(fault, Fault::Cancelled) {
+                    slot.clone_from(&worker);
                     settle_later(worker);
-                } else {
-                    *slot = None;
                 }
                 Err(self.blame((&model.request, &model.backend), Phase::Running, self.limits.run, fault))
             }
         }
+    }
+
+    /// Runs in the model's worker; in a new one if that has gone.
+    fn run_once(
+        &self,
+        model: &Model,
+        slot: &mut Option<Arc<Worker>>,
+        inputs: &[Tensor],
+        ticket: u64,
+    ) -> Result<Result<Answer, Fault>, EngineError> {
+        let worker = match slot.as_ref().filter(|worker| worker.is_alive()) {
+            Some(worker) => Arc::clone(worker),
+            None => Arc::clone(slot.insert(Arc::new(self.start_with(&model.request, &model.backend, ticket)?.0))),
+        };
+        self.calls.cancellable(ticket, &worker, || worker.run(inputs, self.limits.run))
     }
 
     pub(super) fn unload(&self, model: ModelHandle) {
@@ -155,6 +171,7 @@ impl Workers {
         let model = request.model.clone();
         let error = match fault {
             Fault::Cancelled => return EngineError::Cancelled,
+            Fault::Lost(reason) => return EngineError::Worker { reason },
             Fault::Died(how) => EngineError::Died { model, phase, how },
             Fault::Deadline => EngineError::Deadline { model, phase, secs: limit.as_secs_f64() },
         };
@@ -194,9 +211,10 @@ impl Workers {
 }
 
 /// Sees to it that a cancelled run ends in time, while its caller goes on.
-fn settle_later(worker: Arc<Worker>) {
+fn settle_later(worker: Option<Arc<Worker>>) {
+    let settle = move || worker.iter().for_each(|worker| worker.settle());
     // Without a thread the next run does it.
-    drop(std::thread::Builder::new().name("moescope-settle".into()).spawn(move || worker.settle()));
+    drop(std::thread::Builder::new().name("moescope-settle".into()).spawn(settle));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,7 +21,8 @@ pub(super) enum Order {
     Cancel,
 }
 
-/// What a worker tells the program: one answer to each order but [`Order::Cancel`], and signs of life between.
+/// What a worker tells the program: one answer to each order but [`Order::Cancel`], and what needs none
+/// between.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum News {
     /// To [`Order::Load`].
@@ -30,6 +31,8 @@ pub(super) enum News {
     Ran { result: RunResult, outputs: Vec<Parcel> },
     /// To an order that could not be fulfilled.
     Failed(EngineError),
+    /// An order has arrived: what comes to the worker now is the order's fault.
+    Begun,
     /// The worker lives.
     Beat,
 }

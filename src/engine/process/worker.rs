@@ -48,6 +48,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 struct Pulse {
     alive: AtomicBool,
+    /// Whether the latest order has arrived.
+    begun: AtomicBool,
     /// When it last said anything.
     heard: Mutex<Instant>,
 }
@@ -75,8 +77,10 @@ enum Event {
 /// Why a worker gave no answer.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The process has ended; how.
+    /// The process ended over the order; how.
     Died(String),
+    /// It had ended before the order reached it; how. The order is not to blame.
+    Lost(String),
     /// The deadline passed; the process was ended.
     Deadline,
     /// Cancelled; the process may still be at it.
@@ -109,7 +113,11 @@ impl Worker {
         let (orders, news) = child.stdin.take().zip(child.stdout.take()).ok_or(io::ErrorKind::BrokenPipe)?;
         let last_words = LastWords::listen(child.stderr.take())?;
         let (wake, events) = sync_channel(MAX_PENDING);
-        let pulse = Arc::new(Pulse { alive: AtomicBool::new(true), heard: Mutex::new(Instant::now()) });
+        let pulse = Arc::new(Pulse {
+            alive: AtomicBool::new(true),
+            begun: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
+        });
         let worker = Self {
             child: Mutex::new(child),
             orders: Mutex::new(orders),
@@ -165,6 +173,7 @@ impl Worker {
     }
 
     fn converse(&self, talk: &mut Talk, order: &Order, deadline: Duration) -> Result<Answer, Fault> {
+        self.pulse.begun.store(false, Ordering::Release);
         if send(&mut *lock(&self.orders), order).is_err() {
             return Err(self.died());
         }
@@ -218,28 +227,39 @@ impl Worker {
             match talk.events.recv_timeout(END.saturating_sub(since.elapsed())) {
                 Ok(Event::Cancel) => {}
                 Ok(Event::News(_)) => talk.owed_since = None,
-                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => return Err(self.died()),
+                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
                 Err(RecvTimeoutError::Timeout) => {
                     self.end();
-                    return Err(self.died());
+                    return Err(Fault::Lost("it did not stop when it was cancelled".into()));
                 }
             }
         }
         while let Ok(event) = talk.events.try_recv() {
             if matches!(event, Event::Closed) {
-                return Err(self.died());
+                return Err(self.lost());
             }
         }
         Ok(())
     }
 
+    /// The fault when the process ended during an order.
     fn died(&self) -> Fault {
+        let how = self.how_it_ended();
+        if self.pulse.begun.load(Ordering::Acquire) { Fault::Died(how) } else { Fault::Lost(how) }
+    }
+
+    /// The fault when the process ended before an order.
+    fn lost(&self) -> Fault {
+        Fault::Lost(self.how_it_ended())
+    }
+
+    fn how_it_ended(&self) -> String {
         self.end();
         let how = match lock(&self.child).wait() {
             Ok(status) => describe(status),
             Err(error) => error.to_string(),
         };
-        Fault::Died(self.last_words.append_to(how))
+        self.last_words.append_to(how)
     }
 }
 
@@ -269,8 +289,14 @@ fn check_filled(outputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
 fn listen(mut news: ChildStdout, wake: &SyncSender<Event>, pulse: &Pulse) {
     while let Ok(Some(message)) = receive::<News>(&mut news) {
         *lock(&pulse.heard) = Instant::now();
-        if !matches!(message, News::Beat) && wake.try_send(Event::News(message)).is_err() {
-            break;
+        match message {
+            News::Beat => {}
+            News::Begun => pulse.begun.store(true, Ordering::Release),
+            answer => {
+                if wake.try_send(Event::News(answer)).is_err() {
+                    break;
+                }
+            }
         }
     }
     pulse.alive.store(false, Ordering::Release);
