@@ -57,7 +57,9 @@ impl OpenModel {
         let version = ModelVersion::look(path, [sidecar_path(path)]);
         let description = read_model(path)?;
         let (card, card_source) = description.card()?;
-        let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), execution: execution.clone() })?;
+        let version = version.with(description.external_files.iter().cloned());
+        let request = LoadRequest { model: path.to_path_buf(), execution: execution.clone() };
+        let loaded = engine.load(&request).map_err(|error| explained(error, &description))?;
         Ok(Self {
             path: path.to_path_buf(),
             card,
@@ -116,6 +118,15 @@ impl OpenModel {
     pub fn run(&self, engine: &Engine, tensor: &InputTensor, top_k: Option<usize>) -> Result<RunResult, AnalysisError> {
         let inputs = self.inputs(tensor, self.top_k(top_k)?);
         Ok(engine.run(&RunRequest { model: self.handle, inputs })?)
+    }
+}
+
+/// Why ONNX Runtime refused a model, told by what the file has that it does not take, where that is known: ONNX Runtime
+/// itself names the first such thing only.
+fn explained(error: EngineError, description: &ModelDescription) -> OpenError {
+    match (&error, description.unsupported()) {
+        (EngineError::Load { .. }, Some(unsupported)) => unsupported.into(),
+        _ => error.into(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! Reads what an ONNX file says about itself, without ONNX Runtime: an untrusted file meets our own parser first.
 
-use super::proto::{DimensionProto, GraphProto, ModelProto, ValueInfoProto};
+use super::elements::element_name;
+use super::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use super::sniff::{Sniffed, sniff, unparsable};
-use super::{ModelError, map_file};
+use super::structure::domain;
+use super::support::unknown_operators;
+use super::visit::bodies;
+use super::{ModelError, external, map_file, structure};
 use bytes::Bytes;
 use prost::Message;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +38,10 @@ pub struct ModelDescription {
     pub num_nodes: usize,
     /// How often each operator occurs; operators of other domains as `domain.Operator`.
     pub operators: BTreeMap<String, usize>,
+    /// Operators that ONNX Runtime is not known to have, with the version that has it where there is one.
+    pub unknown_operators: Vec<String>,
+    /// Files that hold weights; they were checked as the model was.
+    pub external_files: Vec<PathBuf>,
     /// Number of values in all weights of the graph.
     pub num_weights: u64,
 }
@@ -90,39 +98,59 @@ impl fmt::Display for ValueDescription {
 /// Reads a model's description.
 ///
 /// # Errors
-/// [`ModelError::Open`] when the file cannot be read, [`ModelError::NotOnnx`] when it is something else.
+/// [`ModelError::Open`] when the file cannot be read; everything that [`decode_model`] finds.
 pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
     parse(path, &map_file(path)?)
 }
 
 /// Reads the bytes of the file at `path`.
 pub(super) fn parse(path: &Path, bytes: &Bytes) -> Result<ModelDescription, ModelError> {
+    let model = decode_model(path, bytes)?;
+    let nothing = GraphProto::default();
+    Ok(describe(path, bytes.len() as u64, model.graph.as_ref().unwrap_or(&nothing), &model))
+}
+
+/// Decodes the bytes of the file at `path` and checks all that can be told without running it: an untrusted file is not
+/// given to ONNX Runtime, nor to anything else of ours, before. The decoded model has a graph with outputs.
+///
+/// # Errors
+/// [`ModelError::NotOnnx`] when it is something else, [`ModelError::TooDeep`] or [`ModelError::Graph`] when nothing could
+/// run it, [`ModelError::External`] when weights in other files cannot be used.
+pub fn decode_model(path: &Path, bytes: &Bytes) -> Result<ModelProto, ModelError> {
     let not_onnx =
         |Sniffed { found, remedy }| ModelError::NotOnnx { path: path.to_owned(), found, remedy: remedy.into() };
     if let Some(sniffed) = sniff(bytes) {
         return Err(not_onnx(sniffed));
     }
-    // Nesting is bounded: the decoder refuses what is deeper than 100 messages.
-    let model = ModelProto::decode(bytes.clone()).map_err(|_| not_onnx(unparsable(bytes)))?;
-    match &model.graph {
-        Some(graph) if model.ir_version > 0 && !graph.output.is_empty() => {
-            Ok(describe(path, bytes.len() as u64, graph, &model))
-        }
-        _ => Err(not_onnx(unparsable(bytes))),
+    // Nesting is bounded: the decoder refuses what is deeper than 100 messages, as ONNX Runtime's does.
+    let model =
+        ModelProto::decode(bytes.clone()).map_err(|error| match error.to_string().contains("recursion limit") {
+            true => ModelError::TooDeep { path: path.to_owned() },
+            false => not_onnx(unparsable(bytes)),
+        })?;
+    let has_outputs = model.graph.as_ref().is_some_and(|graph| !graph.output.is_empty());
+    if !has_outputs || model.opset_import.is_empty() || model.ir_version <= 0 {
+        return Err(not_onnx(unparsable(bytes)));
     }
+    structure::check(&model).map_err(|fault| ModelError::Graph { path: path.to_owned(), fault })?;
+    external::check(path, &model)?;
+    Ok(model)
 }
 
 fn describe(path: &Path, file_bytes: u64, graph: &GraphProto, model: &ModelProto) -> ModelDescription {
-    let mut operators = BTreeMap::new();
-    count_operators(graph, &mut operators);
+    let operators = count_operators(graph);
     let weights: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs = graph.input.iter().map(|input| value(input, weights.contains(input.name.as_str())));
-    let opset = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
+    let mut opsets = BTreeMap::new();
+    for set in &model.opset_import {
+        let version = opsets.entry(domain(&set.domain).to_owned()).or_insert(set.version);
+        *version = set.version.max(*version);
+    }
     ModelDescription {
         path: path.to_owned(),
         file_bytes,
         ir_version: model.ir_version,
-        opsets: model.opset_import.iter().map(|set| (opset(&set.domain), set.version)).collect(),
+        opsets,
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
         graph_name: graph.name.clone(),
         // Before IR version 4 every weight had to be listed as an input; those are not meant to be given.
@@ -131,21 +159,26 @@ fn describe(path: &Path, file_bytes: u64, graph: &GraphProto, model: &ModelProto
         metadata: model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
         num_nodes: operators.values().sum(),
         operators,
+        unknown_operators: unknown_operators(model),
+        external_files: external::files(path, model),
         num_weights: graph.initializer.iter().map(|tensor| num_values(&tensor.dims)).fold(0, u64::saturating_add),
     }
 }
 
-fn count_operators(graph: &GraphProto, operators: &mut BTreeMap<String, usize>) {
-    for node in &graph.node {
-        let name = match node.domain.as_str() {
-            "" | "ai.onnx" => node.op_type.clone(),
-            domain => format!("{domain}.{}", node.op_type),
-        };
-        *operators.entry(name).or_default() += 1;
-        for body in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
-            count_operators(body, operators);
+fn count_operators(graph: &GraphProto) -> BTreeMap<String, usize> {
+    fn add<'a>(nodes: &'a [NodeProto], counts: &mut HashMap<(&'a str, &'a str), usize>) {
+        for node in nodes {
+            *counts.entry((domain(&node.domain), node.op_type.as_str())).or_default() += 1;
+            bodies(node).for_each(|body| add(&body.node, counts));
         }
     }
+    let mut counts = HashMap::new();
+    add(&graph.node, &mut counts);
+    let name = |domain: &str, operator: &str| match domain {
+        "ai.onnx" => operator.to_owned(),
+        _ => format!("{domain}.{operator}"),
+    };
+    counts.into_iter().map(|((domain, operator), count)| (name(domain, operator), count)).collect()
 }
 
 /// Axes from an untrusted file: negative sizes count as nothing, products stop at the largest number.
@@ -170,28 +203,4 @@ fn dim(dim: &DimensionProto) -> Dim {
         (None, Some(name)) if !name.is_empty() => Dim::Symbol(name.clone()),
         _ => Dim::Any,
     }
-}
-
-/// ONNX's `TensorProto.DataType`.
-fn element_name(element: i32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "unknown",
-        "float32",
-        "uint8",
-        "int8",
-        "uint16",
-        "int16",
-        "int32",
-        "int64",
-        "string",
-        "bool",
-        "float16",
-        "float64",
-        "uint32",
-        "uint64",
-        "complex64",
-        "complex128",
-        "bfloat16",
-    ];
-    usize::try_from(element).ok().and_then(|index| NAMES.get(index)).copied().unwrap_or("unknown")
 }

@@ -6,12 +6,19 @@ mod card;
 mod card_source;
 mod check;
 mod describe;
+mod elements;
 mod error;
+mod external;
 mod map;
+mod operators;
+mod order;
 pub mod proto;
 mod sniff;
+mod structure;
+mod support;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 pub use bundled::{DEFAULT_MODEL, default_model_path};
 pub use card::{
@@ -19,6 +26,6 @@ pub use card::{
     ResizeRule, TopKCard,
 };
 pub use card_source::{CardSource, sidecar_path};
-pub use describe::{Dim, ModelDescription, ValueDescription, read_model};
-pub use error::ModelError;
+pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, read_model};
+pub use error::{ExternalFault, GraphFault, ModelError};
 pub use map::map_file;

@@ -61,6 +61,8 @@ fn open_model(path: &str) -> OpenModel {
             metadata: Default::default(),
             num_nodes: 0,
             operators: Default::default(),
+            unknown_operators: Vec::new(),
+            external_files: Vec::new(),
             num_weights: 0,
         },
         handle: ModelHandle(0),
