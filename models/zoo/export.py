@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from row import Row
 
 BATCH = "batch"
+DEBUG_ENTRIES = ("stack_trace", "fx_node", "class_hierarchy")
 
 
 def export(row: Row, model: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
@@ -40,12 +41,12 @@ def export(row: Row, model: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelP
 
 
 def strip_traces(proto: onnx.ModelProto) -> None:
-    """Removes source paths, which exporters write into each node; all else that they write stays."""
+    """Removes what exporters write into each node for debugging: source paths, and the traced operator in full."""
 
     def clean(nodes) -> None:
         for node in nodes:
             node.ClearField("doc_string")
-            kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
+            kept = [entry for entry in node.metadata_props if not entry.key.endswith(DEBUG_ENTRIES)]
             del node.metadata_props[:]
             node.metadata_props.extend(kept)
             for attribute in node.attribute:

@@ -81,7 +81,7 @@ def description(row: Row, proto: onnx.ModelProto, model: torch.nn.Module, runs: 
         "name": row.name, "title": row.title, "paper": row.paper, "rule_text": row.rule_text,
         "exporter": row.exporter, "opset": next(o.version for o in proto.opset_import if o.domain == ""),
         "notes": row.notes, "known_limits": row.known_limits,
-        "frozen": row.frozen, "random": row.random, "max_difference": [float(f"{value:.2g}") if np.isfinite(value) else None for value in differences],
+        "frozen": row.frozen, "random": row.random, "approximate": row.approximate, "max_difference": [float(f"{value:.2g}") if np.isfinite(value) else None for value in differences],
         "tolerance": row.tolerance,
         "image_input": {"name": "pixel_values", "layout": row.layout, "height": row.image, "width": row.image,
                         "images": row.batch, "mean": mean, "std": std},

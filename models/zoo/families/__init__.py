@@ -6,6 +6,7 @@ FAMILIES = [
     "adaptive_mixtures", "noisy_top_k", "switch", "vmoe", "expert_choice", "soft_moe", "mixtral", "grok", "deepseek", "peer",
     "chain_of_experts", "top_p", "swin_moe", "limoe",
     "multi_task", "detection", "backbones", "vision_language", "contrib", "dense", "hugging_face", "frozen",
+    "variants",
 ]
 
 

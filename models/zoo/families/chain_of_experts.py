@@ -11,7 +11,7 @@ from routing import RouterCard, Routing, gate_linear
 from row import add
 from vit import RmsNorm, TinyViT
 
-DIM, HIDDEN, EXPERTS, TOP_K, ITERATIONS = 32, 24, 8, 2, 2
+DIM, HIDDEN, EXPERTS, TOP_K, ITERATIONS = 32, 16, 8, 2, 2
 
 
 class IterationRouter(nn.Module):

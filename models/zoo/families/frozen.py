@@ -40,7 +40,7 @@ class LoopSkipsEmpty(nn.Module):
     def __init__(self):
         super().__init__()
         self.gate = SoftmaxTopKRouter()
-        self.experts = nn.ModuleList(Mlp(DIM, 48) for _ in range(EXPERTS))
+        self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -60,7 +60,7 @@ class SplitBySizes(nn.Module):
     def __init__(self):
         super().__init__()
         self.gate = SoftmaxTopKRouter()
-        self.experts = nn.ModuleList(Mlp(DIM, 48) for _ in range(EXPERTS))
+        self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)

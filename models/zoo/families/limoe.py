@@ -13,7 +13,7 @@ from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import Attention, Mlp, PatchEmbed
 
-DIM, HIDDEN, EXPERTS, TEXTS, LENGTH, VOCABULARY, PATCHES = 32, 40, 8, 4, 6, 50, 16
+DIM, HIDDEN, EXPERTS, TEXTS, LENGTH, VOCABULARY, PATCHES = 32, 24, 8, 4, 6, 50, 16
 
 
 class LimoeRouter(nn.Module):

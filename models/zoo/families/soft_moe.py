@@ -12,7 +12,7 @@ from routing import RouterCard, Routing, stacked
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, HIDDEN, TOKENS = 32, 48, 16
+DIM, HIDDEN = 32, 32
 
 
 class SoftRouter(nn.Module):

@@ -14,7 +14,7 @@ from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, HIDDEN, EXPERTS = 32, 48, 4
+DIM, HIDDEN, EXPERTS = 32, 32, 4
 
 
 class SwitchRouter(nn.Module):

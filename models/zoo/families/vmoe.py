@@ -15,7 +15,7 @@ from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, HIDDEN = 32, 48
+DIM, HIDDEN = 32, 32
 
 
 class VmoeRouter(nn.Module):
