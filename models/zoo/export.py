@@ -1,6 +1,7 @@
 """From a PyTorch model to an ONNX file as its users would make it, cleaned of this machine's traces, and checked."""
 
 import logging
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,26 +19,26 @@ DEBUG_ENTRIES = ("stack_trace", "fx_node", "class_hierarchy")
 
 def export(row: Row, model: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
     """`inputs` is what tracing sees: a graph that froze a decision froze it for those."""
-    if row.by_hand is not None:
-        return row.by_hand(model)
-    path = Path("/dev/shm") / f"{row.name}.onnx" if Path("/dev/shm").is_dir() else Path(f"{row.name}.onnx")
-    names = list(inputs)
-    common = {"input_names": names, "output_names": row.outputs, "opset_version": row.opset}
-    with warnings.catch_warnings(), torch.no_grad():
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    values = tuple(inputs.values())
+    common = {"input_names": list(inputs), "output_names": row.outputs, "opset_version": row.opset}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
         if row.exporter == "dynamo":
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-            shapes = None
-            if row.dynamic_batch:
-                shapes = tuple({0: torch.export.Dim(BATCH)} if n == "pixel_values" else None for n in names)
-            torch.onnx.export(model, tuple(inputs.values()), path, dynamo=True, external_data=False, verbose=False,
-                              dynamic_shapes=shapes, **common)
-        else:
-            axes = {name: {0: BATCH} for name in ["pixel_values", *row.outputs]} if row.dynamic_batch else None
-            torch.onnx.export(model, tuple(inputs.values()), path, dynamo=False, dynamic_axes=axes, **common)
-    proto = onnx.load(path)
-    path.unlink()
+            common |= {"external_data": False, "verbose": False, "dynamic_shapes": dynamic_shapes(row, inputs)}
+        elif row.dynamic_batch:
+            common["dynamic_axes"] = {name: {0: BATCH} for name in ["pixel_values", *row.outputs]}
+        torch.onnx.export(model, values, path, dynamo=row.exporter == "dynamo", **common)
+        proto = onnx.load(path)
     return row.rewrite(proto) if row.rewrite else proto
+
+
+def dynamic_shapes(row: Row, inputs: dict[str, Tensor]) -> tuple | None:
+    """For torch.export: the image's first axis may vary."""
+    if not row.dynamic_batch:
+        return None
+    return tuple({0: torch.export.Dim(BATCH)} if name == "pixel_values" else None for name in inputs)
 
 
 def strip_traces(proto: onnx.ModelProto) -> None:
@@ -71,7 +72,7 @@ def difference(proto: onnx.ModelProto, inputs: dict[str, Tensor], outputs: list[
         return float("inf")
     assert len(got) == len(outputs), (len(got), len(outputs))
     worst = 0.0
-    for ours, theirs in zip(got, outputs):
+    for ours, theirs in zip(got, outputs, strict=True):
         assert ours.shape == tuple(theirs.shape), (ours.shape, theirs.shape)
         worst = max(worst, float(np.abs(ours.astype(np.float64) - theirs.double().numpy()).max()))
     return worst

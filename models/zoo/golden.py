@@ -9,7 +9,11 @@ from routing import RouterCard, Routing
 
 def routers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Modules with a card, in the order in which the model holds them."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(getattr(module, "card", None), RouterCard)]
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "card", None), RouterCard)
+    ]
 
 
 def run(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[list[Tensor], dict[str, Routing]]:
@@ -50,7 +54,9 @@ def steady(model: nn.Module, inputs: dict[str, Tensor], seen: dict[str, Routing]
     Otherwise another runtime's rounding could choose differently, and the row should get another seed.
     """
     noise = torch.randn(inputs["pixel_values"].shape, generator=torch.Generator().manual_seed(0))
-    again = run(model, inputs | {"pixel_values": inputs["pixel_values"] + 2e-5 * noise.to(inputs["pixel_values"].dtype)})[1]
+    again = run(
+        model, inputs | {"pixel_values": inputs["pixel_values"] + 2e-5 * noise.to(inputs["pixel_values"].dtype)}
+    )[1]
     choices = ("expert_ids", "token_ids", "kept")
     pairs = [(getattr(seen[name], choice), getattr(again[name], choice)) for name in seen for choice in choices]
     return all(first is None or torch.equal(first, second) for first, second in pairs)

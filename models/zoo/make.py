@@ -45,9 +45,12 @@ def make(row: Row) -> bool:
 
     steady = row.random or all(golden.steady(model, inputs, seen) for inputs, _, seen in runs)
     ok = right != row.frozen and len(content) <= LIMIT_BYTES and steady
-    print(f"{'ok  ' if ok else 'FAIL'} {row.name}: {len(content) / 1e3:.0f} kB, {len(proto.graph.node)} nodes, "
-          f"{len(golden.routers(model))} routers, difference {max(differences):.1e}"
-          f"{'' if steady else ', unsteady: give it another seed'}{', frozen' if row.frozen else ''}", flush=True)
+    print(
+        f"{'ok  ' if ok else 'FAIL'} {row.name}: {len(content) / 1e3:.0f} kB, {len(proto.graph.node)} nodes, "
+        f"{len(golden.routers(model))} routers, difference {max(differences):.1e}"
+        f"{'' if steady else ', unsteady: give it another seed'}{', frozen' if row.frozen else ''}",
+        flush=True,
+    )
     return ok
 
 
@@ -65,7 +68,7 @@ def golden_arrays(row: Row, runs: list) -> dict[str, np.ndarray]:
     tensors = {}
     for i, (inputs, outputs, seen) in enumerate(runs):
         tensors |= {f"input.{i}.{name}": value.numpy() for name, value in inputs.items()}
-        tensors |= {f"output.{i}.{name}": value.numpy() for name, value in zip(row.outputs, outputs)}
+        tensors |= {f"output.{i}.{name}": value.numpy() for name, value in zip(row.outputs, outputs, strict=True)}
         for r, routing in enumerate(seen.values()):
             tensors |= {f"router.{i}.{r}.{name}": value for name, value in golden.arrays(routing).items()}
     return tensors
@@ -76,15 +79,33 @@ def description(row: Row, proto: onnx.ModelProto, model: torch.nn.Module, runs: 
     mean, std = row.normalisation
     cards = {name: module.card for name, module in golden.routers(model)}
     first = runs[0][2]
-    assert all(list(seen) == list(first) for _, _, seen in runs) and set(first) == set(cards), (list(first), list(cards))
+    assert all(list(seen) == list(first) for _, _, seen in runs) and set(first) == set(cards), (
+        list(first),
+        list(cards),
+    )
     return {
-        "name": row.name, "title": row.title, "paper": row.paper, "rule_text": row.rule_text,
-        "exporter": row.exporter, "opset": next(o.version for o in proto.opset_import if o.domain == ""),
-        "notes": row.notes, "known_limits": row.known_limits,
-        "frozen": row.frozen, "random": row.random, "approximate": row.approximate, "max_difference": [float(f"{value:.2g}") if np.isfinite(value) else None for value in differences],
+        "name": row.name,
+        "title": row.title,
+        "paper": row.paper,
+        "rule_text": row.rule_text,
+        "exporter": row.exporter,
+        "opset": next(o.version for o in proto.opset_import if o.domain == ""),
+        "notes": row.notes,
+        "known_limits": row.known_limits,
+        "frozen": row.frozen,
+        "random": row.random,
+        "approximate": row.approximate,
+        "max_difference": [float(f"{value:.2g}") if np.isfinite(value) else None for value in differences],
         "tolerance": row.tolerance,
-        "image_input": {"name": "pixel_values", "layout": row.layout, "height": row.image, "width": row.image,
-                        "images": row.batch, "mean": mean, "std": std},
+        "image_input": {
+            "name": "pixel_values",
+            "layout": row.layout,
+            "height": row.image,
+            "width": row.image,
+            "images": row.batch,
+            "mean": mean,
+            "std": std,
+        },
         "outputs": row.outputs,
         "grid": row.grid,
         "routers": [cards[name].as_json(name, golden.tokens(routing)) for name, routing in first.items()],

@@ -1,6 +1,6 @@
 """The table of rows in README.md, written from the rows' own descriptions.
 
-    python readme.py
+python readme.py
 """
 
 import json
@@ -30,7 +30,11 @@ def what_there_is_to_see(row: dict) -> str:
         parts[0] = "one bar per image: the weight of every expert"
     if first["capacity"] and first["rule"] != "expert_choice":
         parts.append("drops")
-    for key, text in (("task", "a tab per task"), ("iteration", "iterations of one layer"), ("modalities", "image and text apart")):
+    for key, text in (
+        ("task", "a tab per task"),
+        ("iteration", "iterations of one layer"),
+        ("modalities", "image and text apart"),
+    ):
         if key in first:
             parts.append(text)
     if first["shared_experts"]:
@@ -45,7 +49,10 @@ def table() -> str:
     for path in sorted((HERE / "rows").glob("*/row.json")):
         row = json.loads(path.read_text())
         limits = " ".join(filter(None, [row["notes"] if row["frozen"] else "", row["known_limits"]]))
-        lines.append(f"| `{row['name']}` | {row['title']}. {row['paper']} | {row['rule_text']} | {what_there_is_to_see(row)} | {limits} |")
+        lines.append(
+            f"| `{row['name']}` | {row['title']}. {row['paper']} | {row['rule_text']} | "
+            f"{what_there_is_to_see(row)} | {limits} |"
+        )
     return "\n".join(lines) + "\n"
 
 

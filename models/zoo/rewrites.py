@@ -13,8 +13,11 @@ DOMAIN = "zoo.modules"
 def into_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Router inside mixture inside block: each a local function, weights passed in as arguments."""
     for block in (0, 1):
-        for scope, name in ((f"/blocks.{block}/mlp/router/", f"Router{block}"), (f"/blocks.{block}/mlp/", f"Mixture{block}"),
-                            (f"/blocks.{block}/", f"Block{block}")):
+        for scope, name in (
+            (f"/blocks.{block}/mlp/router/", f"Router{block}"),
+            (f"/blocks.{block}/mlp/", f"Mixture{block}"),
+            (f"/blocks.{block}/", f"Block{block}"),
+        ):
             outline(proto, scope, name)
     proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return proto
@@ -35,7 +38,9 @@ def outline(proto: onnx.ModelProto, scope: str, name: str) -> None:
     call = helper.make_node(name, used, given, name=f"{scope}{name}", domain=DOMAIN)
     ready = {value for node in graph.node[: inside[0]] for value in node.output}
     late = [node for node in graph.node[inside[0] : inside[-1]] if not node.name.startswith(scope)]
-    assert all(value in ready or value not in made for node in late for value in node.input), "nodes do not lie together"
+    assert all(value in ready or value not in made for node in late for value in node.input), (
+        "nodes do not lie together"
+    )
     kept = [*graph.node[: inside[0]], *late, call, *graph.node[inside[-1] + 1 :]]
     del graph.node[:]
     graph.node.extend(kept)

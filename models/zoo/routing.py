@@ -19,7 +19,9 @@ class Routing(NamedTuple):
     expert_ids: Tensor | None = None  # [T, k], best first
     combine_weights: Tensor | None = None  # [T, k] before drops; soft rules [T, E]; expert choice [E, C]
     kept: Tensor | None = None  # [T, k] bool, False where capacity (or a threshold) drops the assignment
-    selection_scores: Tensor | None = None  # [T, E], where experts are chosen by other scores than the weights come from
+    selection_scores: Tensor | None = (
+        None  # [T, E], where experts are chosen by other scores than the weights come from
+    )
     token_ids: Tensor | None = None  # [E, C], expert choice only
     dispatch: Tensor | None = None  # [T, E × slots], Soft MoE only
     combine: Tensor | None = None  # [T, E × slots], Soft MoE only
@@ -44,10 +46,19 @@ class RouterCard:
 
     def as_json(self, name: str, tokens: int) -> dict:
         return {
-            "name": name, "rule": self.rule, "num_experts": self.num_experts, "top_k": self.top_k, "tokens": tokens,
-            "per_image": self.per_image, "selection_bias": self.selection_bias, "groups": self.groups,
-            "scale": self.scale, "capacity": self.capacity, "shared_experts": self.shared_experts,
-            "frozen": self.frozen, **self.extra,
+            "name": name,
+            "rule": self.rule,
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "tokens": tokens,
+            "per_image": self.per_image,
+            "selection_bias": self.selection_bias,
+            "groups": self.groups,
+            "scale": self.scale,
+            "capacity": self.capacity,
+            "shared_experts": self.shared_experts,
+            "frozen": self.frozen,
+            **self.extra,
         }
 
 

@@ -20,7 +20,7 @@ class Row:
     rule_text: str
     build: Callable[[], nn.Module]
     seed: int = 0  # another one where two scores lie so near that runtimes could choose differently
-    exporter: str = "torchscript"  # or "dynamo", or "by hand"
+    exporter: str = "torchscript"  # or "dynamo"
     opset: int | None = None
     outputs: list[str] = field(default_factory=lambda: ["logits"])
     image: int = 32
@@ -30,7 +30,6 @@ class Row:
     grid: dict = field(default_factory=lambda: {"rows": 4, "cols": 4, "prefix_tokens": 0})
     dynamic_batch: bool = False
     more_inputs: Callable[[int], dict[str, Tensor]] = lambda index: {}
-    by_hand: Callable[[nn.Module], "object"] | None = None  # model → onnx.ModelProto
     rewrite: Callable[["object"], "object"] | None = None  # ModelProto → ModelProto, after an exporter
     tolerance: float = 1e-4
     frozen: bool = False  # known: the export is wrong for other inputs than the traced one

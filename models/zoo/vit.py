@@ -1,4 +1,4 @@
-"""The small vision transformer around the mixtures: patches, pre-norm blocks, a linear head (Dosovitskiy et al. 2021)."""
+"""The small vision transformer around the mixtures (Dosovitskiy et al. 2021): patches, pre-norm blocks, linear head."""
 
 import torch
 import torch.nn.functional as F
@@ -76,8 +76,17 @@ class PatchEmbed(nn.Module):
 class TinyViT(nn.Module):
     """`mlps` gives each block's MLP; the class token or the mean of the patches goes to the head."""
 
-    def __init__(self, mlps: list[nn.Module], dim=32, heads=4, image=32, patch=8, classes=10, class_token=False,
-                 norm=nn.LayerNorm):
+    def __init__(
+        self,
+        mlps: list[nn.Module],
+        dim=32,
+        heads=4,
+        image=32,
+        patch=8,
+        classes=10,
+        class_token=False,
+        norm=nn.LayerNorm,
+    ):
         super().__init__()
         self.embed = PatchEmbed(image, patch, dim, class_token)
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, norm) for mlp in mlps)

@@ -3,10 +3,31 @@
 import importlib
 
 FAMILIES = [
-    "adaptive_mixtures", "noisy_top_k", "switch", "vmoe", "expert_choice", "soft_moe", "mixtral", "grok", "deepseek", "peer",
-    "chain_of_experts", "top_p", "swin_moe", "limoe",
-    "multi_task", "detection", "backbones", "vision_language", "contrib", "dense", "hugging_face", "frozen",
+    "adaptive_mixtures",
+    "noisy_top_k",
+    "switch",
+    "vmoe",
+    "expert_choice",
+    "soft_moe",
+    "mixtral",
+    "grok",
+    "deepseek",
+    "peer",
+    "chain_of_experts",
+    "top_p",
+    "swin_moe",
+    "limoe",
+    "multi_task",
+    "detection",
+    "backbones",
+    "vision_language",
+    "contrib",
+    "dense",
+    "hugging_face",
+    "frozen",
     "variants",
+    "forms",
+    "cond_conv",
 ]
 
 

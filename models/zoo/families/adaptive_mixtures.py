@@ -1,7 +1,7 @@
 """Adaptive mixtures of local experts (Jacobs, Jordan, Nowlan, Hinton 1991).
 
-One gate for the whole input: softmax of a linear map. Every expert sees the input, and the outputs are averaged with the
-gate's weights.
+One gate for the whole input: softmax of a linear map. Every expert sees the input, and the outputs are averaged with
+the gate's weights.
 """
 
 import torch
@@ -35,7 +35,8 @@ class LocalExperts(nn.Module):
         super().__init__()
         self.gate = ImageGate(192, EXPERTS)
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(192, 24), nn.Tanh(), nn.Linear(24, CLASSES)) for _ in range(EXPERTS))
+            nn.Sequential(nn.Linear(192, 24), nn.Tanh(), nn.Linear(24, CLASSES)) for _ in range(EXPERTS)
+        )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = F.avg_pool2d(pixel_values, 4).flatten(1)
@@ -51,8 +52,11 @@ class ConvExperts(nn.Module):
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
         self.gate = ImageGate(8, EXPERTS, spread=12.0)
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES))
-            for _ in range(EXPERTS))
+            nn.Sequential(
+                nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES)
+            )
+            for _ in range(EXPERTS)
+        )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = F.relu(self.stem(pixel_values))
@@ -64,7 +68,24 @@ PAPER = "Jacobs, Jordan, Nowlan, Hinton: Adaptive Mixtures of Local Experts (Neu
 TEXT = "One softmax gate per image; every expert runs, and their outputs are averaged with the gate's weights."
 GRID = {"rows": 1, "cols": 1, "prefix_tokens": 0}
 
-add(name="adaptive-mixtures", title="Adaptive mixtures of local experts", paper=PAPER, rule_text=TEXT, opset=17, grid=GRID,
-    build=LocalExperts, dynamic_batch=True, known_limits="One decision per image: a bar, not a map.")
-add(name="adaptive-mixtures-conv-dynamo", title="Mixture of convolutional networks", paper=PAPER, rule_text=TEXT,
-    exporter="dynamo", grid=GRID, build=ConvExperts, known_limits="One decision per image: a bar, not a map.")
+add(
+    name="adaptive-mixtures",
+    title="Adaptive mixtures of local experts",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    grid=GRID,
+    build=LocalExperts,
+    dynamic_batch=True,
+    known_limits="One decision per image: a bar, not a map.",
+)
+add(
+    name="adaptive-mixtures-conv-dynamo",
+    title="Mixture of convolutional networks",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    grid=GRID,
+    build=ConvExperts,
+    known_limits="One decision per image: a bar, not a map.",
+)

@@ -19,7 +19,9 @@ FEATURES, CLASSES = 24, 10
 class ConvBackbone(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU())
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 12, 3, 2, 1), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).mean((2, 3))
@@ -30,7 +32,11 @@ class MixerBackbone(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embed, self.norm1, self.norm2 = nn.Conv2d(3, FEATURES, 8, 8), nn.LayerNorm(FEATURES), nn.LayerNorm(FEATURES)
+        self.embed, self.norm1, self.norm2 = (
+            nn.Conv2d(3, FEATURES, 8, 8),
+            nn.LayerNorm(FEATURES),
+            nn.LayerNorm(FEATURES),
+        )
         self.tokens, self.channels = Mlp(16, 16), Mlp(FEATURES, 32)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,11 +90,29 @@ class BackboneMixture(nn.Module):
         return self.head((features * routing.combine_weights[..., None]).sum(1))
 
 
-PAPER = "Jacobs et al. 1991 with whole backbones for experts; Snell et al.: Prototypical Networks (NeurIPS 2017), arXiv:1703.05175"
+PAPER = (
+    "Jacobs et al. 1991 with whole backbones for experts; "
+    "Snell et al.: Prototypical Networks (NeurIPS 2017), arXiv:1703.05175"
+)
 GRID = {"rows": 1, "cols": 1, "prefix_tokens": 0}
 LIMIT = "One decision per image: a bar, not a map. The experts are networks of different kinds."
-add(name="backbone-mixture", title="Mixture of backbones, soft gate, low-shot head", paper=PAPER, opset=17, grid=GRID, known_limits=LIMIT,
-    rule_text="One softmax gate per image over three backbones, all of them weighted.", build=lambda: BackboneMixture(False))
-add(name="backbone-mixture-top2-dynamo", title="Mixture of backbones, best two, low-shot head", paper=PAPER, exporter="dynamo", grid=GRID,
-    rule_text="One softmax per image over three backbones, the best two divided by their sum.", known_limits=LIMIT,
-    build=lambda: BackboneMixture(True))
+add(
+    name="backbone-mixture",
+    title="Mixture of backbones, soft gate, low-shot head",
+    paper=PAPER,
+    opset=17,
+    grid=GRID,
+    known_limits=LIMIT,
+    rule_text="One softmax gate per image over three backbones, all of them weighted.",
+    build=lambda: BackboneMixture(False),
+)
+add(
+    name="backbone-mixture-top2-dynamo",
+    title="Mixture of backbones, best two, low-shot head",
+    paper=PAPER,
+    exporter="dynamo",
+    grid=GRID,
+    known_limits=LIMIT,
+    rule_text="One softmax per image over three backbones, the best two divided by their sum.",
+    build=lambda: BackboneMixture(True),
+)

@@ -18,8 +18,9 @@ class IterationRouter(nn.Module):
     def __init__(self, iteration: int):
         super().__init__()
         self.gate = gate_linear(DIM, EXPERTS)
-        self.card = RouterCard("softmax_then_top_k_renormalized", EXPERTS, TOP_K,
-                               extra={"iteration": iteration, "iterations": ITERATIONS})
+        self.card = RouterCard(
+            "softmax_then_top_k_renormalized", EXPERTS, TOP_K, extra={"iteration": iteration, "iterations": ITERATIONS}
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -46,8 +47,12 @@ class ChainOfExperts(nn.Module):
         return flat.view(x.shape)
 
 
-add(name="chain-of-experts", title="Chain-of-experts", opset=17,
+add(
+    name="chain-of-experts",
+    title="Chain-of-experts",
+    opset=17,
     paper="Wang et al.: Chain-of-Experts (2025), arXiv:2506.18945",
     rule_text="Softmax, the best two divided by their sum; the same experts twice, with a gate per iteration.",
     build=lambda: TinyViT([ChainOfExperts(), ChainOfExperts()], DIM, norm=RmsNorm),
-    known_limits="Two routers share one set of experts: iterations of one layer, not two layers.")
+    known_limits="Two routers share one set of experts: iterations of one layer, not two layers.",
+)

@@ -25,8 +25,12 @@ class NodeRouter(nn.Module):
     def __init__(self, normalised: bool):
         super().__init__()
         self.normalised = normalised
-        self.card = RouterCard("contrib_moe", EXPERTS, TOP_K, extra={
-            "inner_rule": "softmax_then_top_k_renormalized" if normalised else "softmax_then_top_k"})
+        self.card = RouterCard(
+            "contrib_moe",
+            EXPERTS,
+            TOP_K,
+            extra={"inner_rule": "softmax_then_top_k_renormalized" if normalised else "softmax_then_top_k"},
+        )
 
     def forward(self, logits: Tensor) -> Routing:
         probs = logits.softmax(-1)
@@ -59,8 +63,9 @@ class MoeNode(nn.Module):
 
     def node(self, flat: Tensor, logits: Tensor) -> Tensor:
         inputs = (flat, logits, self.fc1, self.fc1_bias, self.fc2, self.fc2_bias)
-        return torch.onnx.ops.symbolic("com.microsoft::MoE", inputs, self.attributes(), dtype=flat.dtype,
-                                       shape=flat.shape, version=1)
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::MoE", inputs, self.attributes(), dtype=flat.dtype, shape=flat.shape, version=1
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -80,7 +85,12 @@ class SwigluNode(MoeNode):
     normalised, activation = True, "swiglu"
 
     def attributes(self) -> dict:
-        return super().attributes() | {"swiglu_fusion": 1, "activation_alpha": 1.702, "activation_beta": 1.0, "swiglu_limit": 7.0}
+        return super().attributes() | {
+            "swiglu_fusion": 1,
+            "activation_alpha": 1.702,
+            "activation_beta": 1.0,
+            "swiglu_limit": 7.0,
+        }
 
     def activate(self, x: Tensor) -> Tensor:
         gate, linear = x[..., ::2].clamp(max=7.0), x[..., 1::2].clamp(-7.0, 7.0)
@@ -107,13 +117,21 @@ class QuantizedNode(MoeNode):
         return F.relu(x)
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        return tuple((unpack(packed, self.bits).float() - 2 ** (self.bits - 1)) * scale[..., None]
-                     for packed, scale in ((self.fc1, self.fc1_scale), (self.fc2, self.fc2_scale)))
+        return tuple(
+            (unpack(packed, self.bits).float() - 2 ** (self.bits - 1)) * scale[..., None]
+            for packed, scale in ((self.fc1, self.fc1_scale), (self.fc2, self.fc2_scale))
+        )
 
     def node(self, flat: Tensor, logits: Tensor) -> Tensor:
         inputs = (flat, logits, self.fc1, self.fc1_scale, self.fc1_bias, self.fc2, self.fc2_scale, self.fc2_bias)
-        return torch.onnx.ops.symbolic("com.microsoft::QMoE", inputs, self.attributes() | {"expert_weight_bits": self.bits},
-                                       dtype=flat.dtype, shape=flat.shape, version=1)
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::QMoE",
+            inputs,
+            self.attributes() | {"expert_weight_bits": self.bits},
+            dtype=flat.dtype,
+            shape=flat.shape,
+            version=1,
+        )
 
 
 class QuantizedNode4(QuantizedNode):
@@ -135,10 +153,19 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
 
 PAPER = "ONNX Runtime contrib operators, com.microsoft"
 LIMIT = "Choice and weights happen inside the node and are no tensors of the graph: they have to be computed again."
-for NAME, LAYER, TITLE in (("contrib-moe", MoeNode, "com.microsoft.MoE, GELU"),
-                           ("contrib-moe-swiglu", SwigluNode, "com.microsoft.MoE, interleaved SwiGLU"),
-                           ("contrib-qmoe", QuantizedNode, "com.microsoft.QMoE, 8 bits"),
-                           ("contrib-qmoe-4bit", QuantizedNode4, "com.microsoft.QMoE, 4 bits")):
-    add(name=NAME, title=TITLE, paper=PAPER, exporter="dynamo", seed=1, known_limits=LIMIT,
+for NAME, LAYER, TITLE in (
+    ("contrib-moe", MoeNode, "com.microsoft.MoE, GELU"),
+    ("contrib-moe-swiglu", SwigluNode, "com.microsoft.MoE, interleaved SwiGLU"),
+    ("contrib-qmoe", QuantizedNode, "com.microsoft.QMoE, 8 bits"),
+    ("contrib-qmoe-4bit", QuantizedNode4, "com.microsoft.QMoE, 4 bits"),
+):
+    add(
+        name=NAME,
+        title=TITLE,
+        paper=PAPER,
+        exporter="dynamo",
+        seed=1,
+        known_limits=LIMIT,
         rule_text="Softmax over all experts, the best two" + (", divided by their sum." if LAYER.normalised else "."),
-        build=lambda layer=LAYER: TinyViT([Mlp(DIM, HIDDEN), layer(), layer()], DIM))
+        build=lambda layer=LAYER: TinyViT([Mlp(DIM, HIDDEN), layer(), layer()], DIM),
+    )

@@ -2,8 +2,8 @@
 
 DeepSeekMoE (Dai et al. 2024, arXiv:2401.06066): softmax → top-k, not renormalised.
 V2 (arXiv:2405.04434): the same among the groups whose best score is largest, weights × a factor.
-V3 (arXiv:2412.19437): sigmoid; a bias per expert takes part in the choice of groups (sum of their two best) and experts,
-not in the weights, which are divided by their sum and multiplied by a factor.
+V3 (arXiv:2412.19437): sigmoid; a bias per expert takes part in the choice of groups (sum of their two best) and
+experts, not in the weights, which are divided by their sum and multiplied by a factor.
 V4: as V3 without groups, with sqrt(softplus(logit)) for scores.
 """
 
@@ -51,8 +51,15 @@ class BiasedRouter(nn.Module):
         self.bias = nn.Parameter(torch.randn(EXPERTS) * 0.1)
         self.groups, self.kept_groups, self.scale, self.score = groups, kept_groups, scale, score
         limited = {"count": groups, "kept": kept_groups} if groups > 1 else None
-        self.card = RouterCard(f"{score}_then_top_k_renormalized", EXPERTS, TOP_K, selection_bias=True, groups=limited,
-                               scale=scale, shared_experts=1)
+        self.card = RouterCard(
+            f"{score}_then_top_k_renormalized",
+            EXPERTS,
+            TOP_K,
+            selection_bias=True,
+            groups=limited,
+            scale=scale,
+            shared_experts=1,
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -99,7 +106,11 @@ class DeepSeekDense(nn.Module):
     def __init__(self, router: nn.Module):
         super().__init__()
         self.router, self.shared = router, SwiGlu(DIM, 2 * HIDDEN)
-        self.gate, self.up, self.down = stacked(EXPERTS, DIM, HIDDEN), stacked(EXPERTS, DIM, HIDDEN), stacked(EXPERTS, HIDDEN, DIM)
+        self.gate, self.up, self.down = (
+            stacked(EXPERTS, DIM, HIDDEN),
+            stacked(EXPERTS, DIM, HIDDEN),
+            stacked(EXPERTS, HIDDEN, DIM),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -133,24 +144,55 @@ def model(layer) -> nn.Module:
 
 SHARED = "Shared experts see every token and are no choice of the router."
 
-add(name="deepseek-moe", title="DeepSeekMoE", exporter="torchscript", opset=17, known_limits=SHARED,
+add(
+    name="deepseek-moe",
+    title="DeepSeekMoE",
+    exporter="torchscript",
+    opset=17,
+    known_limits=SHARED,
     paper="Dai et al.: DeepSeekMoE (2024), arXiv:2401.06066",
     rule_text="Softmax over all experts, the best four with their probabilities; two shared experts beside them.",
-    build=lambda: model(lambda: DeepSeekLoop(GreedyRouter(shared=2), shared=2)))
-add(name="deepseek-v2", title="DeepSeek-V2, group-limited", exporter="torchscript", opset=17, known_limits=SHARED,
+    build=lambda: model(lambda: DeepSeekLoop(GreedyRouter(shared=2), shared=2)),
+)
+add(
+    name="deepseek-v2",
+    title="DeepSeek-V2, group-limited",
+    exporter="torchscript",
+    opset=17,
+    known_limits=SHARED,
     paper="DeepSeek-AI: DeepSeek-V2 (2024), arXiv:2405.04434",
     rule_text="Softmax; the two groups with the best scores are kept, in them the best four experts; weights × 1.5.",
     build=lambda: model(lambda: DeepSeekDense(GreedyRouter(4, 2, 1.5))),
-    notes="All experts run on all tokens. The shared expert is twice as wide as a routed one.")
-add(name="deepseek-v3", title="DeepSeek-V3, noaux_tc", exporter="torchscript", opset=17, known_limits=SHARED,
+    notes="All experts run on all tokens. The shared expert is twice as wide as a routed one.",
+)
+add(
+    name="deepseek-v3",
+    title="DeepSeek-V3, noaux_tc",
+    exporter="torchscript",
+    opset=17,
+    known_limits=SHARED,
     paper="DeepSeek-AI: DeepSeek-V3 (2024), arXiv:2412.19437",
-    rule_text="Sigmoid; chosen by score + bias within two of four groups; weights are the scores divided by their sum, × 2.5.",
-    build=lambda: model(lambda: DeepSeekLoop(BiasedRouter(4, 2, 2.5, "sigmoid"))))
-add(name="deepseek-v3-dynamo", title="DeepSeek-V3, noaux_tc, dense table", exporter="dynamo", known_limits=SHARED,
+    rule_text="Sigmoid; chosen by score + bias within two of four groups; weights are the scores "
+    "divided by their sum, × 2.5.",
+    build=lambda: model(lambda: DeepSeekLoop(BiasedRouter(4, 2, 2.5, "sigmoid"))),
+)
+add(
+    name="deepseek-v3-dynamo",
+    title="DeepSeek-V3, noaux_tc, dense table",
+    exporter="dynamo",
+    known_limits=SHARED,
     paper="DeepSeek-AI: DeepSeek-V3 (2024), arXiv:2412.19437",
-    rule_text="Sigmoid; chosen by score + bias within two of four groups; weights are the scores divided by their sum, × 2.5.",
-    build=lambda: model(lambda: DeepSeekDense(BiasedRouter(4, 2, 2.5, "sigmoid"))))
-add(name="deepseek-v4-dynamo", seed=1, title="DeepSeek-V4, square root of softplus", exporter="dynamo", known_limits=SHARED,
+    rule_text="Sigmoid; chosen by score + bias within two of four groups; weights are the scores "
+    "divided by their sum, × 2.5.",
+    build=lambda: model(lambda: DeepSeekDense(BiasedRouter(4, 2, 2.5, "sigmoid"))),
+)
+add(
+    name="deepseek-v4-dynamo",
+    seed=1,
+    title="DeepSeek-V4, square root of softplus",
+    exporter="dynamo",
+    known_limits=SHARED,
     paper="DeepSeek-V4's router as in Hugging Face transformers (deepseek_v4)",
     rule_text="sqrt(softplus); chosen by score + bias; weights are the scores divided by their sum, × 1.5.",
-    build=lambda: model(lambda: DeepSeekPicked(BiasedRouter(1, 1, 1.5, "sqrt_softplus"))))
+    build=lambda: model(lambda: DeepSeekPicked(BiasedRouter(1, 1, 1.5, "sqrt_softplus"))),
+)

@@ -24,7 +24,12 @@ class SoViT(nn.Module):
         self.embed = PatchEmbed(28, 4, DIM)
         self.blocks = nn.ModuleList(Block(DIM, 4, Mlp(DIM, 48)) for _ in range(depth))
         self.query = nn.Parameter(torch.randn(1, 1, DIM))
-        self.key_value, self.norm, self.mlp, self.head = nn.Linear(DIM, 2 * DIM), nn.LayerNorm(DIM), Mlp(DIM, 48), nn.Linear(DIM, 10)
+        self.key_value, self.norm, self.mlp, self.head = (
+            nn.Linear(DIM, 2 * DIM),
+            nn.LayerNorm(DIM),
+            Mlp(DIM, 48),
+            nn.Linear(DIM, 10),
+        )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x = self.embed(pixel_values)
@@ -39,7 +44,10 @@ class SelectiveKernels(nn.Module):
     def __init__(self, channels: int = 16):
         super().__init__()
         self.stem = nn.Conv2d(3, channels, 3, 2, 1)
-        self.small, self.large = nn.Conv2d(channels, channels, 3, 1, 1), nn.Conv2d(channels, channels, 3, 1, 2, dilation=2)
+        self.small, self.large = (
+            nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.Conv2d(channels, channels, 3, 1, 2, dilation=2),
+        )
         self.squeeze, self.excite = nn.Linear(channels, 8), nn.Linear(8, 2 * channels)
         self.head = nn.Linear(channels, 10)
 
@@ -88,14 +96,49 @@ def add_dense(name: str, title: str, paper: str, text: str, build, **more) -> No
 
 
 SO_VIT = "Alabdulmohsin et al.: Getting ViT in Shape (NeurIPS 2023), arXiv:2305.13035"
-add_dense("dense-sovit", "SoViT-style ViT", SO_VIT, "No router.", SoViT, opset=17, image=28,
-          grid={"rows": 7, "cols": 7, "prefix_tokens": 0})
-add_dense("dense-sovit-dynamo", "SoViT-style ViT", SO_VIT, "No router.", lambda: SoViT(2), exporter="dynamo", image=28,
-          grid={"rows": 7, "cols": 7, "prefix_tokens": 0}, dynamic_batch=True)
-add_dense("dense-selective-kernels", "Selective kernels", "Li et al.: Selective Kernel Networks (CVPR 2019), arXiv:1903.06586",
-          "No router: a softmax per channel weighs two kernels of one layer.", SelectiveKernels, opset=17,
-          grid={"rows": 16, "cols": 16, "prefix_tokens": 0})
-add_dense("dense-token-pruning", "Token pruning", "Rao et al.: DynamicViT (NeurIPS 2021), arXiv:2106.02034",
-          "No router: TopK over the tokens, one branch.", PrunedViT, opset=17)
-add_dense("dense-codebook", "Vector quantisation", "van den Oord et al.: VQ-VAE (NeurIPS 2017), arXiv:1711.00937",
-          "No router: ArgMax over a codebook and Gather from it.", QuantisedViT, opset=17)
+add_dense(
+    "dense-sovit",
+    "SoViT-style ViT",
+    SO_VIT,
+    "No router.",
+    SoViT,
+    opset=17,
+    image=28,
+    grid={"rows": 7, "cols": 7, "prefix_tokens": 0},
+)
+add_dense(
+    "dense-sovit-dynamo",
+    "SoViT-style ViT",
+    SO_VIT,
+    "No router.",
+    lambda: SoViT(2),
+    exporter="dynamo",
+    image=28,
+    grid={"rows": 7, "cols": 7, "prefix_tokens": 0},
+    dynamic_batch=True,
+)
+add_dense(
+    "dense-selective-kernels",
+    "Selective kernels",
+    "Li et al.: Selective Kernel Networks (CVPR 2019), arXiv:1903.06586",
+    "No router: a softmax per channel weighs two kernels of one layer.",
+    SelectiveKernels,
+    opset=17,
+    grid={"rows": 16, "cols": 16, "prefix_tokens": 0},
+)
+add_dense(
+    "dense-token-pruning",
+    "Token pruning",
+    "Rao et al.: DynamicViT (NeurIPS 2021), arXiv:2106.02034",
+    "No router: TopK over the tokens, one branch.",
+    PrunedViT,
+    opset=17,
+)
+add_dense(
+    "dense-codebook",
+    "Vector quantisation",
+    "van den Oord et al.: VQ-VAE (NeurIPS 2017), arXiv:1711.00937",
+    "No router: ArgMax over a codebook and Gather from it.",
+    QuantisedViT,
+    opset=17,
+)

@@ -1,16 +1,16 @@
 """Detectors with mixtures in them: one in the manner of DETR (Carion et al. 2020), one in the manner of YOLO.
 
-DETR: the encoder's tokens lie on the image, the decoder's are object queries; both have mixtures for MLPs. The queries are
-chosen from the encoder's tokens by a TopK over tokens, which is no router.
-YOLO: convolutional experts. One layer decides for the whole image from pooled features, another for each pixel of its map
-by a 1 × 1 convolution. The last TopK picks boxes.
+DETR: the encoder's tokens lie on the image, the decoder's are object queries; both have mixtures for MLPs. The
+queries are chosen from the encoder's tokens by a TopK over tokens, which is no router.
+YOLO: convolutional experts. One layer decides for the whole image from pooled features, another for each pixel of its
+map by a linear map of that pixel. The last TopK picks boxes.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routing import RouterCard, Routing, gate_linear, stacked
+from routing import RouterCard, Routing, gate_linear
 from row import add
 from vit import Attention, Mlp
 
@@ -23,7 +23,9 @@ class DetectionRouter(nn.Module):
     def __init__(self, dim: int, per_image: bool = False, grid: dict | None = None, spread: float = 2.0):
         super().__init__()
         self.gate = gate_linear(dim, EXPERTS, spread=spread)
-        self.card = RouterCard("softmax_then_top_k_renormalized", EXPERTS, TOP_K, per_image=per_image, extra={"grid": grid})
+        self.card = RouterCard(
+            "softmax_then_top_k_renormalized", EXPERTS, TOP_K, per_image=per_image, extra={"grid": grid}
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -111,8 +113,13 @@ class ImageConvMoe(nn.Module):
         super().__init__()
         self.router = DetectionRouter(channels, per_image=True, spread=16.0)
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels), nn.SiLU(),
-                          nn.Conv2d(channels, channels, 1)) for kernel in (3, 3, 5, 5))
+            nn.Sequential(
+                nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 1),
+            )
+            for kernel in (3, 3, 5, 5)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         weights = table(self.router(x.mean((2, 3))))
@@ -120,12 +127,15 @@ class ImageConvMoe(nn.Module):
 
 
 class PixelConvMoe(nn.Module):
-    """A decision per pixel of the map; experts are stacked [B, E, C, H, W] and summed with the weights [B, E, 1, H, W]."""
+    """A decision per pixel of the map; experts are stacked [B, E, C, H, W] and summed with the weights [B, E, 1, H,
+    W]."""
 
     def __init__(self, channels: int, grid: int):
         super().__init__()
         self.router = DetectionRouter(channels, grid={"rows": grid, "cols": grid, "prefix_tokens": 0}, spread=6.0)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1), nn.SiLU()) for _ in range(EXPERTS))
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1), nn.SiLU()) for _ in range(EXPERTS)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -143,14 +153,18 @@ class YoloMoe(nn.Module):
         self.first, self.second = PixelConvMoe(16, 8), ImageConvMoe(16)
         self.down = nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1), nn.SiLU())
         self.heads = nn.ModuleList(nn.Conv2d(16, 4 + CLASSES, 1) for _ in range(2))
-        centres = [torch.stack(torch.meshgrid(*[torch.arange(side) + 0.5] * 2, indexing="ij")[::-1]).flatten(1) * 32 / side
-                   for side in (8, 4)]
+        centres = [
+            torch.stack(torch.meshgrid(*[torch.arange(side) + 0.5] * 2, indexing="ij")[::-1]).flatten(1) * 32 / side
+            for side in (8, 4)
+        ]
         self.register_buffer("centres", torch.cat(centres, 1).t()[None], persistent=False)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         fine = self.first(self.stem(pixel_values))
         coarse = self.second(self.down(fine))
-        raw = torch.cat([head(x).flatten(2) for head, x in zip(self.heads, (fine, coarse))], 2).transpose(1, 2)
+        raw = torch.cat([head(x).flatten(2) for head, x in zip(self.heads, (fine, coarse), strict=True)], 2).transpose(
+            1, 2
+        )
         sides = F.softplus(raw[..., :4]) * 8
         boxes = torch.cat([self.centres - sides[..., :2], self.centres + sides[..., 2:]], -1)
         score, label = raw[..., 4:].sigmoid().max(-1)
@@ -165,11 +179,29 @@ TEXT = "Softmax over all experts, the best two divided by their sum."
 GRID = {"rows": 8, "cols": 8, "prefix_tokens": 0}
 for EXPORTER, SUFFIX in (("torchscript", ""), ("dynamo", "-dynamo")):
     OPSET = 17 if EXPORTER == "torchscript" else None
-    add(name=f"detr-moe{SUFFIX}", title=f"DETR with mixtures, {EXPORTER}", paper=DETR, rule_text=TEXT, exporter=EXPORTER, opset=OPSET,
-        outputs=["logits", "pred_boxes"], grid=GRID, build=DetrMoe,
+    add(
+        name=f"detr-moe{SUFFIX}",
+        title=f"DETR with mixtures, {EXPORTER}",
+        paper=DETR,
+        rule_text=TEXT,
+        exporter=EXPORTER,
+        opset=OPSET,
+        outputs=["logits", "pred_boxes"],
+        grid=GRID,
+        build=DetrMoe,
         notes="The encoder's router sees 64 tokens of the image, the decoder's two see 10 object queries.",
-        known_limits="Queries have no place on the image but their boxes.")
-    add(name=f"yolo-moe{SUFFIX}", title=f"YOLO-style detector with convolutional experts, {EXPORTER}", paper=YOLO, rule_text=TEXT,
-        exporter=EXPORTER, opset=OPSET, outputs=["detections"], grid=GRID, build=YoloMoe,
+        known_limits="Queries have no place on the image but their boxes.",
+    )
+    add(
+        name=f"yolo-moe{SUFFIX}",
+        title=f"YOLO-style detector with convolutional experts, {EXPORTER}",
+        paper=YOLO,
+        rule_text=TEXT,
+        exporter=EXPORTER,
+        opset=OPSET,
+        outputs=["detections"],
+        grid=GRID,
+        build=YoloMoe,
         notes="The first router decides for each pixel of an 8 × 8 map, the second for the whole image.",
-        known_limits="Convolutional experts see their surroundings: a pixel's expert reads more than this pixel.")
+        known_limits="Convolutional experts see their surroundings: a pixel's expert reads more than this pixel.",
+    )

@@ -1,7 +1,7 @@
-"""V-MoE with expert choice (Zhou et al. 2022, arXiv:2202.09368; in vision: Riquelme et al.'s code, Puigcerver et al. 2023).
+"""V-MoE with expert choice (Zhou et al. 2022, arXiv:2202.09368).
 
-softmax over the experts, then each expert takes the C = ceil(T · k / E) tokens with the largest scores. A token is taken
-by none, some or all experts.
+softmax over the experts, then each expert takes the C = ceil(T · k / E) tokens with the largest scores. A token is
+taken by none, some or all experts.
 """
 
 import math
@@ -24,8 +24,12 @@ class ExpertChoiceRouter(nn.Module):
         super().__init__()
         self.gate = gate_linear(DIM, EXPERTS)
         self.capacity = math.ceil(tokens * mean_experts / EXPERTS)
-        self.card = RouterCard("expert_choice", EXPERTS, None, capacity={
-            "per_expert": self.capacity, "group_tokens": tokens, "groups": 1, "priority": "expert_choice"})
+        self.card = RouterCard(
+            "expert_choice",
+            EXPERTS,
+            None,
+            capacity={"per_expert": self.capacity, "group_tokens": tokens, "groups": 1, "priority": "expert_choice"},
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -72,12 +76,28 @@ PAPER = "Zhou et al.: Mixture-of-Experts with Expert Choice Routing (NeurIPS 202
 TEXT = "Softmax over the experts; each expert takes the tokens with the largest scores; a token gets 0 to E experts."
 LIMIT = "There is no list of experts per token: it has to be turned round from the tokens per expert."
 
-add(name="vmoe-expert-choice", title="V-MoE with expert choice", paper=PAPER, rule_text=TEXT, opset=17,
-    grid={"rows": 4, "cols": 4, "prefix_tokens": 1}, known_limits=LIMIT,
-    build=lambda: TinyViT([Mlp(DIM, HIDDEN), ExpertChoiceOneHot(17, 1), Mlp(DIM, HIDDEN), ExpertChoiceOneHot(17, 1)], DIM,
-                          class_token=True),
-    notes="Every 2nd block; 17 tokens with the class token; 5 tokens per expert.")
-add(name="expert-choice-gather-dynamo", title="Expert choice, gathered tokens", paper=PAPER, rule_text=TEXT,
-    exporter="dynamo", known_limits=LIMIT,
+add(
+    name="vmoe-expert-choice",
+    title="V-MoE with expert choice",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    grid={"rows": 4, "cols": 4, "prefix_tokens": 1},
+    known_limits=LIMIT,
+    build=lambda: TinyViT(
+        [Mlp(DIM, HIDDEN), ExpertChoiceOneHot(17, 1), Mlp(DIM, HIDDEN), ExpertChoiceOneHot(17, 1)],
+        DIM,
+        class_token=True,
+    ),
+    notes="Every 2nd block; 17 tokens with the class token; 5 tokens per expert.",
+)
+add(
+    name="expert-choice-gather-dynamo",
+    title="Expert choice, gathered tokens",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    known_limits=LIMIT,
     build=lambda: TinyViT([ExpertChoiceGather(16, 2), ExpertChoiceGather(16, 2)], DIM),
-    notes="8 tokens per expert: 2 experts per token on average.")
+    notes="8 tokens per expert: 2 experts per token on average.",
+)

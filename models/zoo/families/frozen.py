@@ -1,7 +1,8 @@
 """Three ways in which tracing loses experts without a word.
 
-They are the mixtures above, written as many PyTorch ports are: a Python loop or branch that looks at how the tokens of the
-traced image were routed. The TorchScript exporter keeps the path that this image took. The graph runs, and is wrong.
+They are the mixtures of the other families, written as many PyTorch ports are: a Python loop or branch that looks at
+how the tokens of the traced image were routed. The TorchScript exporter keeps the path that this image took. The graph
+runs, and is wrong.
 """
 
 import torch
@@ -69,7 +70,7 @@ class SplitBySizes(nn.Module):
         order = (assigned * assigned.shape[0] + torch.arange(assigned.shape[0])).argsort()
         counts = torch.bincount(assigned, minlength=EXPERTS).tolist()
         parts = flat[order // TOP_K].split(counts)
-        each = torch.cat([expert(part) for expert, part in zip(self.experts, parts)])
+        each = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
         by_token = each[order.argsort()].view(-1, TOP_K, DIM)
         return (by_token * routing.combine_weights[:, :, None]).sum(1).view(x.shape)
 
@@ -89,18 +90,40 @@ class SoftmaxTopKRouter(nn.Module):
         return Routing(logits, probs, ids, kept / kept.sum(-1, keepdim=True))
 
 
-WRONG = "The routers are right, what is computed with them is not: logits of other images than the traced one are wrong."
+WRONG = (
+    "The routers are right, what is computed with them is not: logits of other images than the traced one are wrong."
+)
 
-add(name="frozen-hit-experts", title="Loop over the experts hit while tracing", frozen=True, opset=17,
-    paper="Mixtral (arXiv:2401.04088), in the manner of many ports", known_limits=WRONG,
+add(
+    name="frozen-hit-experts",
+    title="Loop over the experts hit while tracing",
+    frozen=True,
+    opset=17,
+    paper="Mixtral (arXiv:2401.04088), in the manner of many ports",
+    known_limits=WRONG,
     rule_text="The two largest gate logits are kept; the combine weights are the softmax over those two.",
-    build=lambda: TinyViT([LoopOverHit(), LoopOverHit()], DIM), notes="Fewer expert branches than the router is wide.")
-add(name="frozen-skipped-experts", title="Experts without tokens skipped while tracing", frozen=True, opset=17,
-    paper="Mixtral (arXiv:2401.04088), in the manner of many ports", known_limits=WRONG,
+    build=lambda: TinyViT([LoopOverHit(), LoopOverHit()], DIM),
+    notes="Fewer expert branches than the router is wide.",
+)
+add(
+    name="frozen-skipped-experts",
+    title="Experts without tokens skipped while tracing",
+    frozen=True,
+    opset=17,
+    paper="Mixtral (arXiv:2401.04088), in the manner of many ports",
+    known_limits=WRONG,
     rule_text="Softmax over all experts, the best two, divided by their sum.",
-    build=lambda: TinyViT([LoopSkipsEmpty(), LoopSkipsEmpty()], DIM), notes="Fewer expert branches than the router is wide.")
-add(name="frozen-split-sizes", title="Tokens split by the counts of the traced image", frozen=True, opset=17,
-    paper="Shazeer et al. 2017 (arXiv:1701.06538), in the manner of many ports", known_limits=WRONG,
+    build=lambda: TinyViT([LoopSkipsEmpty(), LoopSkipsEmpty()], DIM),
+    notes="Fewer expert branches than the router is wide.",
+)
+add(
+    name="frozen-split-sizes",
+    title="Tokens split by the counts of the traced image",
+    frozen=True,
+    opset=17,
+    paper="Shazeer et al. 2017 (arXiv:1701.06538), in the manner of many ports",
+    known_limits=WRONG,
     rule_text="Softmax over all experts, the best two, divided by their sum.",
     build=lambda: TinyViT([SplitBySizes(), SplitBySizes()], DIM),
-    notes="All experts are there, but the number of tokens that each gets is a constant of the graph.")
+    notes="All experts are there, but the number of tokens that each gets is a constant of the graph.",
+)

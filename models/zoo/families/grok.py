@@ -41,7 +41,9 @@ class GrokMoe(nn.Module):
         routing = self.router(flat)
         chosen = F.one_hot(routing.expert_ids.flatten(), EXPERTS).to(flat.dtype)
         repeated = flat[:, None].expand(-1, TOP_K, -1).reshape(-1, DIM)
-        inner = F.gelu(self.pick(chosen, repeated, self.gate), approximate="tanh") * self.pick(chosen, repeated, self.value)
+        inner = F.gelu(self.pick(chosen, repeated, self.gate), approximate="tanh") * self.pick(
+            chosen, repeated, self.value
+        )
         each = self.pick(chosen, inner, self.down).view(-1, TOP_K, DIM)
         return (routing.combine_weights[..., None] * each).sum(1).view(x.shape)
 
@@ -52,5 +54,12 @@ class GrokMoe(nn.Module):
 
 PAPER = "xAI: Grok-1 (2024), github.com/xai-org/grok-1"
 TEXT = "Softmax over 8 experts, the best two with their probabilities, not renormalised."
-add(name="grok", title="Grok-1", paper=PAPER, rule_text=TEXT, opset=17,
-    build=lambda: TinyViT([GrokMoe(), GrokMoe()], DIM, norm=RmsNorm), notes="All experts run on every assignment.")
+add(
+    name="grok",
+    title="Grok-1",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    build=lambda: TinyViT([GrokMoe(), GrokMoe()], DIM, norm=RmsNorm),
+    notes="All experts run on every assignment.",
+)

@@ -8,8 +8,15 @@ refuses the loop. Those rows say `frozen`.
 
 import torch
 from torch import Tensor, nn
-from transformers import (DeepseekV3Config, GptOssConfig, Llama4TextConfig, MixtralConfig, OlmoeConfig, PhimoeConfig,
-                          Qwen3MoeConfig)
+from transformers import (
+    DeepseekV3Config,
+    GptOssConfig,
+    Llama4TextConfig,
+    MixtralConfig,
+    OlmoeConfig,
+    PhimoeConfig,
+    Qwen3MoeConfig,
+)
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssMLP
 from transformers.models.llama4.modeling_llama4 import Llama4TextMoe
@@ -72,7 +79,9 @@ def fill(block: nn.Module) -> None:
         fan_in = DIM if tensor.ndim < 3 or DIM in tensor.shape[1:] and tensor.shape[-1] != DIM else HIDDEN
         spread = 2.0 if "gate.weight" in name or "router.weight" in name else 1.0
         with torch.no_grad():
-            tensor.copy_(torch.randn(tensor.shape) * (0.1 if tensor.ndim < 2 or "bias" in name else spread / fan_in**0.5))
+            tensor.copy_(
+                torch.randn(tensor.shape) * (0.1 if tensor.ndim < 2 or "bias" in name else spread / fan_in**0.5)
+            )
 
 
 def mixtral(experts: str):
@@ -83,28 +92,47 @@ def mixtral(experts: str):
 
 
 def qwen3(experts: str):
-    config = Qwen3MoeConfig(hidden_size=DIM, moe_intermediate_size=HIDDEN, num_experts=8, num_experts_per_tok=3,
-                            norm_topk_prob=True)
+    config = Qwen3MoeConfig(
+        hidden_size=DIM, moe_intermediate_size=HIDDEN, num_experts=8, num_experts_per_tok=3, norm_topk_prob=True
+    )
     config._experts_implementation = experts
     block = Qwen3MoeSparseMoeBlock(config)
     return block, block.gate, RouterCard("softmax_then_top_k_renormalized", 8, 3), read_softmax
 
 
 def olmoe(experts: str):
-    config = OlmoeConfig(hidden_size=DIM, intermediate_size=HIDDEN, num_experts=8, num_experts_per_tok=4,
-                         norm_topk_prob=False)
+    config = OlmoeConfig(
+        hidden_size=DIM, intermediate_size=HIDDEN, num_experts=8, num_experts_per_tok=4, norm_topk_prob=False
+    )
     config._experts_implementation = experts
     block = OlmoeSparseMoeBlock(config)
     return block, block.gate, RouterCard("softmax_then_top_k", 8, 4), read_softmax
 
 
 def deepseek_v3(experts: str):
-    config = DeepseekV3Config(hidden_size=DIM, moe_intermediate_size=HIDDEN, n_routed_experts=8, num_experts_per_tok=2,
-                              n_group=4, topk_group=2, n_shared_experts=1, routed_scaling_factor=2.5, norm_topk_prob=True)
+    config = DeepseekV3Config(
+        hidden_size=DIM,
+        moe_intermediate_size=HIDDEN,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_group=4,
+        topk_group=2,
+        n_shared_experts=1,
+        routed_scaling_factor=2.5,
+        norm_topk_prob=True,
+    )
     config._experts_implementation = experts
     block = DeepseekV3MoE(config)
-    card = RouterCard("sigmoid_then_top_k_renormalized", 8, 2, selection_bias=True, groups={"count": 4, "kept": 2},
-                      scale=2.5, shared_experts=1, extra={"unordered": True})
+    card = RouterCard(
+        "sigmoid_then_top_k_renormalized",
+        8,
+        2,
+        selection_bias=True,
+        groups={"count": 4, "kept": 2},
+        scale=2.5,
+        shared_experts=1,
+        extra={"unordered": True},
+    )
     return block, block.gate, card, read_deepseek_v3(block.gate)
 
 
@@ -132,10 +160,22 @@ BLOCKS = {
     "mixtral": (mixtral, "Mixtral", "Softmax over all experts, the best two, divided by their sum."),
     "qwen3": (qwen3, "Qwen3-MoE", "Softmax over all experts, the best three, divided by their sum."),
     "olmoe": (olmoe, "OLMoE", "Softmax over all experts, the best four with their probabilities."),
-    "deepseek-v3": (deepseek_v3, "DeepSeek-V3", "Sigmoid; chosen by score + bias within two of four groups; scores ÷ sum × 2.5."),
+    "deepseek-v3": (
+        deepseek_v3,
+        "DeepSeek-V3",
+        "Sigmoid; chosen by score + bias within two of four groups; scores ÷ sum × 2.5.",
+    ),
     "gpt-oss": (gpt_oss, "GPT-OSS", "Logits with bias; the two largest are kept; softmax over those."),
-    "llama4": (llama4, "Llama 4", "The largest logit; its sigmoid multiplies the expert's INPUT; a shared expert beside it."),
-    "phimoe": (phimoe, "Phi-MoE", "The largest logit, then the largest of the rest; each with a softmax over the logits near it."),
+    "llama4": (
+        llama4,
+        "Llama 4",
+        "The largest logit; its sigmoid multiplies the expert's INPUT; a shared expert beside it.",
+    ),
+    "phimoe": (
+        phimoe,
+        "Phi-MoE",
+        "The largest logit, then the largest of the rest; each with a softmax over the logits near it.",
+    ),
 }
 
 
@@ -152,13 +192,25 @@ def build(make, experts: str, frozen: bool) -> nn.Module:
 
 def add_row(key: str, experts: str, exporter: str, frozen: bool = False, notes: str = "", **more) -> None:
     make, title, text = BLOCKS[key]
-    add(name=f"hf-{key}-{experts.replace('_mm', '')}-{exporter}", title=f"{title} block of transformers, {experts}, {exporter}",
-        paper="Hugging Face transformers 5.23.0", rule_text=text, exporter=exporter, opset=17 if exporter == "torchscript" else None,
-        build=lambda: build(make, experts, frozen), frozen=frozen, notes=notes, **more)
+    add(
+        name=f"hf-{key}-{experts.replace('_mm', '')}-{exporter}",
+        title=f"{title} block of transformers, {experts}, {exporter}",
+        paper="Hugging Face transformers 5.23.0",
+        rule_text=text,
+        exporter=exporter,
+        opset=17 if exporter == "torchscript" else None,
+        build=lambda: build(make, experts, frozen),
+        frozen=frozen,
+        notes=notes,
+        **more,
+    )
 
 
-FROZEN = ("As many experts as the traced image hit are baked in: the graph fails on an image that hits more or fewer, with an "
-          "error about Split. torch.export refuses this loop, so there is no row of it.")
+FROZEN = (
+    "As many experts as the traced image hit are baked in: the graph fails on an image that hits "
+    "more or fewer, with an "
+    "error about Split. torch.export refuses this loop, so there is no row of it."
+)
 
 for KEY in BLOCKS:
     if KEY == "llama4":

@@ -24,10 +24,15 @@ class LimoeRouter(nn.Module):
         tokens = PATCHES + TEXTS * LENGTH
         self.gate, self.capacity = gate_linear(DIM, EXPERTS), capacity
         self.card = RouterCard(
-            "softmax_then_top_k", EXPERTS, 1,
+            "softmax_then_top_k",
+            EXPERTS,
+            1,
             capacity={"per_expert": capacity, "group_tokens": tokens, "groups": 1, "priority": "batch_priority"},
-            extra={"grid": {"rows": 4, "cols": 4, "prefix_tokens": 0, "suffix_tokens": TEXTS * LENGTH},
-                   "modalities": {"image": [0, PATCHES], "text": [PATCHES, tokens]}})
+            extra={
+                "grid": {"rows": 4, "cols": 4, "prefix_tokens": 0, "suffix_tokens": TEXTS * LENGTH},
+                "modalities": {"image": [0, PATCHES], "text": [PATCHES, tokens]},
+            },
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -74,7 +79,9 @@ class Limoe(nn.Module):
         super().__init__()
         self.embed = PatchEmbed(32, 8, DIM)
         self.words, self.positions = nn.Embedding(VOCABULARY, DIM), nn.Parameter(torch.randn(1, LENGTH, DIM) * 0.3)
-        self.blocks = nn.ModuleList(LimoeBlock(mlp) for mlp in (Mlp(DIM, HIDDEN), LimoeMlp(), Mlp(DIM, HIDDEN), LimoeMlp()))
+        self.blocks = nn.ModuleList(
+            LimoeBlock(mlp) for mlp in (Mlp(DIM, HIDDEN), LimoeMlp(), Mlp(DIM, HIDDEN), LimoeMlp())
+        )
         self.norm, self.image_head, self.text_head = nn.LayerNorm(DIM), nn.Linear(DIM, 16), nn.Linear(DIM, 16)
         self.temperature = nn.Parameter(torch.tensor(2.3))
 
@@ -93,10 +100,18 @@ def prompts(index: int) -> dict[str, Tensor]:
 
 
 for EXPORTER, NAME in (("torchscript", "limoe"), ("dynamo", "limoe-dynamo")):
-    add(name=NAME, title=f"LIMoE, image and text, {EXPORTER}", exporter=EXPORTER, opset=17 if EXPORTER == "torchscript" else None,
+    add(
+        name=NAME,
+        title=f"LIMoE, image and text, {EXPORTER}",
+        exporter=EXPORTER,
+        opset=17 if EXPORTER == "torchscript" else None,
         paper="Mustafa et al.: LIMoE (NeurIPS 2022), arXiv:2206.02770",
-        rule_text="Softmax over all experts, the best one with its probability, over image and text tokens together; full experts drop.",
-        outputs=["logits_per_image", "image_embeds", "text_embeds"], more_inputs=prompts, build=Limoe,
+        rule_text="Softmax over all experts, the best one with its probability, over image and text "
+        "tokens together; full experts drop.",
+        outputs=["logits_per_image", "image_embeds", "text_embeds"],
+        more_inputs=prompts,
+        build=Limoe,
         grid={"rows": 4, "cols": 4, "prefix_tokens": 0, "suffix_tokens": TEXTS * LENGTH},
         notes="Tokens: 16 of the image, then 4 prompts of 6. Blocks 1 and 3 are mixtures; 7 tokens per expert.",
-        known_limits="A second input (token ids) is needed; only the first 16 tokens lie on the image.")
+        known_limits="A second input (token ids) is needed; only the first 16 tokens lie on the image.",
+    )

@@ -76,8 +76,21 @@ class MixtralGathered(nn.Module):
 TEXT = "The two largest gate logits are kept; the combine weights are the softmax over those two."
 PAPER = "Jiang et al.: Mixtral of Experts (2024), arXiv:2401.04088"
 
-add(name="mixtral", title="Mixtral, loop over experts", paper=PAPER, rule_text=TEXT, opset=17,
-    build=lambda: TinyViT([MixtralLoop(), MixtralLoop()], DIM, norm=RmsNorm))
-add(name="mixtral-gathered-dynamo", title="Mixtral, gathered weights", paper=PAPER, rule_text=TEXT, exporter="dynamo",
-    build=lambda: TinyViT([MixtralGathered(), MixtralGathered()], DIM, norm=RmsNorm), dynamic_batch=True,
-    notes="The batch is dynamic; tokens of all images stand in one list.")
+add(
+    name="mixtral",
+    title="Mixtral, loop over experts",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    build=lambda: TinyViT([MixtralLoop(), MixtralLoop()], DIM, norm=RmsNorm),
+)
+add(
+    name="mixtral-gathered-dynamo",
+    title="Mixtral, gathered weights",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    build=lambda: TinyViT([MixtralGathered(), MixtralGathered()], DIM, norm=RmsNorm),
+    dynamic_batch=True,
+    notes="The batch is dynamic; tokens of all images stand in one list.",
+)

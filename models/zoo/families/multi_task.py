@@ -5,7 +5,6 @@ AdaMV-MoE (Chen et al. 2023, ICCV): V-MoE's router for each task, each with its 
 The backbone runs once for each task, with that task's gates.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,7 +45,8 @@ class TaskMlp(nn.Module):
 
 
 class TaskAttention(nn.Module):
-    """Experts are attention heads: each has its own query and output map, keys and values are shared (Zhang et al. 2022)."""
+    """Experts are attention heads: each has its own query and output map, keys and values are shared (Zhang et al.
+    2022)."""
 
     def __init__(self, top_k: dict[str, int]):
         super().__init__()
@@ -124,11 +124,26 @@ class AdaMv(nn.Module):
 
 for EXPORTER, SUFFIX in (("torchscript", ""), ("dynamo", "-dynamo")):
     OPSET = 17 if EXPORTER == "torchscript" else None
-    add(name=f"mod-squad{SUFFIX}", title=f"Mod-Squad, {EXPORTER}", exporter=EXPORTER, opset=OPSET, outputs=["logits", "depth"],
-        paper="Chen et al.: Mod-Squad (CVPR 2023), arXiv:2212.08066", build=ModSquad,
-        rule_text="A gate per task: softmax over the shared experts, the best two with their probabilities; heads and MLPs.",
-        known_limits="Both tasks run, one after the other, with the same experts.")
-add(name="adamv-moe", title="AdaMV-MoE", opset=17, outputs=["logits", "boxes", "scores"], build=AdaMv,
+    add(
+        name=f"mod-squad{SUFFIX}",
+        title=f"Mod-Squad, {EXPORTER}",
+        exporter=EXPORTER,
+        opset=OPSET,
+        outputs=["logits", "depth"],
+        paper="Chen et al.: Mod-Squad (CVPR 2023), arXiv:2212.08066",
+        build=ModSquad,
+        rule_text="A gate per task: softmax over the shared experts, the best two with their "
+        "probabilities; heads and MLPs.",
+        known_limits="Both tasks run, one after the other, with the same experts.",
+    )
+add(
+    name="adamv-moe",
+    title="AdaMV-MoE",
+    opset=17,
+    outputs=["logits", "boxes", "scores"],
+    build=AdaMv,
     paper="Chen et al.: AdaMV-MoE (ICCV 2023)",
-    rule_text="A router per task over shared experts: softmax, then the best one (classification) or three (detection).",
-    known_limits="Both tasks run, one after the other, with the same experts; k differs between them.")
+    rule_text="A router per task over shared experts: softmax, then the best one (classification) or "
+    "three (detection).",
+    known_limits="Both tasks run, one after the other, with the same experts; k differs between them.",
+)

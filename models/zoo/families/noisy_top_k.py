@@ -1,7 +1,7 @@
 """Noisy top-k gating (Shazeer et al. 2017, arXiv:1701.06538).
 
-H = xW + N(0, 1) · softplus(xWn); the k largest are kept, all others become −∞, then softmax. Outside of training there is
-no noise, and Wn is not used.
+H = xW + N(0, 1) · softplus(xWn); the k largest are kept, all others become −∞, then softmax. Outside of training
+there is no noise, and Wn is not used.
 """
 
 import torch
@@ -42,7 +42,9 @@ class KeepTopK(nn.Module):
         flat = x.reshape(-1, DIM)
         routing = self.router(flat)
         logits = routing.gate_logits
-        kept = torch.full_like(logits, float("-inf")).scatter(1, routing.expert_ids, logits.gather(1, routing.expert_ids))
+        kept = torch.full_like(logits, float("-inf")).scatter(
+            1, routing.expert_ids, logits.gather(1, routing.expert_ids)
+        )
         gates = kept.softmax(-1)
         out = sum(gates[:, e, None] * expert(flat) for e, expert in enumerate(self.experts))
         return out.view(x.shape)
@@ -71,11 +73,31 @@ class SparseGates(nn.Module):
 PAPER = "Shazeer et al.: Outrageously Large Neural Networks (ICLR 2017), arXiv:1701.06538"
 TEXT = "The k largest gate logits are kept, softmax over those; in training noise is added to the logits."
 
-add(name="noisy-top-k", title="Noisy top-k gating, without noise", paper=PAPER, rule_text=TEXT, opset=17,
-    build=lambda: TinyViT([KeepTopK(), KeepTopK()], DIM), notes="All experts run on all tokens.")
-add(name="noisy-top-k-sparse-dynamo", title="Noisy top-k gating, sparse", paper=PAPER, rule_text=TEXT, exporter="dynamo",
-    build=lambda: TinyViT([SparseGates(), SparseGates()], DIM))
-add(name="noisy-top-k-noise", title="Noisy top-k gating, exported with its noise", paper=PAPER, rule_text=TEXT, opset=17,
-    random=True, build=lambda: TinyViT([KeepTopK(noise=True), KeepTopK(noise=True)], DIM),
+add(
+    name="noisy-top-k",
+    title="Noisy top-k gating, without noise",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    build=lambda: TinyViT([KeepTopK(), KeepTopK()], DIM),
+    notes="All experts run on all tokens.",
+)
+add(
+    name="noisy-top-k-sparse-dynamo",
+    title="Noisy top-k gating, sparse",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    build=lambda: TinyViT([SparseGates(), SparseGates()], DIM),
+)
+add(
+    name="noisy-top-k-noise",
+    title="Noisy top-k gating, exported with its noise",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    random=True,
+    build=lambda: TinyViT([KeepTopK(noise=True), KeepTopK(noise=True)], DIM),
     notes="A RandomNormalLike between gate and TopK: no two runs route alike, so the golden values are one draw.",
-    known_limits="Cannot be compared with golden values.")
+    known_limits="Cannot be compared with golden values.",
+)

@@ -1,8 +1,8 @@
 """PEER: parameter-efficient expert retrieval (He 2024, arXiv:2407.04153), a mixture of a million experts in the small.
 
-n² experts of one neuron each. A query is cut in two halves; each half takes the k best of n sub-keys; of the k² sums the
-k best are taken: expert i · n + j. softmax over those k. Several heads do this with their own queries and keys, over the
-same experts, and are added.
+n² experts of one neuron each. A query is cut in two halves; each half takes the k best of n sub-keys; of the k² sums
+the k best are taken: expert i · n + j. softmax over those k. Several heads do this with their own queries and keys,
+over the same experts, and are added.
 """
 
 import torch
@@ -52,10 +52,29 @@ class Peer(nn.Module):
 
 PAPER = "He: Mixture of A Million Experts (2024), arXiv:2407.04153"
 TEXT = "The k best of n sub-keys for each half of a query, the k best of their k² sums, softmax over those; per head."
-NOTES = "64 × 64 = 4,096 experts, 2 heads. Golden expert_ids and combine_weights are [T, heads, k]; half_logits [T, heads, 2, n]."
+NOTES = (
+    "64 × 64 = 4,096 experts, 2 heads. "
+    "Golden expert_ids and combine_weights are [T, heads, k]; half_logits [T, heads, 2, n]."
+)
 LIMIT = "There are no probabilities over all n² experts: only sub-key scores and the k chosen."
 
-add(name="peer", title="PEER, 4,096 experts", paper=PAPER, rule_text=TEXT, opset=17, notes=NOTES, known_limits=LIMIT,
-    build=lambda: TinyViT([Peer(), Mlp(DIM, 32), Peer()], DIM))
-add(name="peer-dynamo", title="PEER, 4,096 experts, dynamo", paper=PAPER, rule_text=TEXT, exporter="dynamo", notes=NOTES,
-    known_limits=LIMIT, build=lambda: TinyViT([Mlp(DIM, 32), Peer()], DIM))
+add(
+    name="peer",
+    title="PEER, 4,096 experts",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    notes=NOTES,
+    known_limits=LIMIT,
+    build=lambda: TinyViT([Peer(), Mlp(DIM, 32), Peer()], DIM),
+)
+add(
+    name="peer-dynamo",
+    title="PEER, 4,096 experts, dynamo",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    notes=NOTES,
+    known_limits=LIMIT,
+    build=lambda: TinyViT([Mlp(DIM, 32), Peer()], DIM),
+)

@@ -53,9 +53,24 @@ PAPER = "Puigcerver et al.: From Sparse to Soft Mixtures of Experts (ICLR 2024),
 TEXT = "Softmax over the tokens mixes tokens into slots, softmax over the slots of all experts mixes them back."
 LIMIT = "No expert is chosen; the share of a token's combine weights per expert is the sum over its slots."
 
-add(name="soft-moe", title="Soft MoE", paper=PAPER, rule_text=TEXT, opset=17, known_limits=LIMIT,
+add(
+    name="soft-moe",
+    title="Soft MoE",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    known_limits=LIMIT,
     build=lambda: TinyViT([Mlp(DIM, HIDDEN), Mlp(DIM, HIDDEN), SoftMoe(), SoftMoe()], DIM),
-    notes="The last 2 of 4 blocks; 4 experts with 4 slots each for 16 tokens.")
-add(name="soft-moe-normalised-dynamo", title="Soft MoE, normalised logits", paper=PAPER, rule_text=TEXT, exporter="dynamo",
-    known_limits=LIMIT, build=lambda: TinyViT([SoftMoe(8, 1, True), SoftMoe(8, 1, True)], DIM), dynamic_batch=True,
-    notes="Tokens and parameters normalised before the product, with a learned scale; 8 experts with 1 slot each.")
+    notes="The last 2 of 4 blocks; 4 experts with 4 slots each for 16 tokens.",
+)
+add(
+    name="soft-moe-normalised-dynamo",
+    title="Soft MoE, normalised logits",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    known_limits=LIMIT,
+    build=lambda: TinyViT([SoftMoe(8, 1, True), SoftMoe(8, 1, True)], DIM),
+    dynamic_batch=True,
+    notes="Tokens and parameters normalised before the product, with a learned scale; 8 experts with 1 slot each.",
+)

@@ -1,8 +1,8 @@
 """Swin-MoE (Liu et al. 2021, arXiv:2103.14030, with Tutel, arXiv:2206.03382): mixtures in a Swin transformer.
 
 Attention within windows, shifted in every other block; patches merge between stages, so grids differ by layer. Every
-other MLP is a mixture: softmax → top-k, optionally renormalised, with a linear or a cosine router (unit-length projection
-of the token · unit-length expert vectors · exp(min(t, log 100))).
+other MLP is a mixture: softmax → top-k, optionally renormalised, with a linear or a cosine router (unit-length
+projection of the token · unit-length expert vectors · exp(min(t, log 100))).
 """
 
 import math
@@ -23,8 +23,9 @@ class LinearRouter(nn.Module):
     def __init__(self, dim: int, num_experts: int, top_k: int, grid: int):
         super().__init__()
         self.gate, self.top_k = gate_linear(dim, num_experts), top_k
-        self.card = RouterCard("softmax_then_top_k", num_experts, top_k,
-                               extra={"grid": {"rows": grid, "cols": grid, "prefix_tokens": 0}})
+        self.card = RouterCard(
+            "softmax_then_top_k", num_experts, top_k, extra={"grid": {"rows": grid, "cols": grid, "prefix_tokens": 0}}
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -42,7 +43,9 @@ class CosineRouter(nn.Module):
         self.experts = nn.Parameter(torch.randn(num_experts, 16))
         self.temperature = nn.Parameter(torch.tensor([math.log(8.0)]))
         rule = "softmax_then_top_k" if top_k == 1 else "softmax_then_top_k_renormalized"
-        self.card = RouterCard(rule, num_experts, top_k, extra={"grid": {"rows": grid, "cols": grid, "prefix_tokens": 0}})
+        self.card = RouterCard(
+            rule, num_experts, top_k, extra={"grid": {"rows": grid, "cols": grid, "prefix_tokens": 0}}
+        )
 
     def forward(self, x: Tensor) -> Routing:
         similarity = F.normalize(self.project(x), dim=-1) @ F.normalize(self.experts, dim=-1).t()
@@ -61,7 +64,10 @@ class SwinMoeMlp(nn.Module):
         super().__init__()
         self.router, self.num_experts = router, num_experts
         self.up, self.down = stacked(num_experts, dim, 2 * dim), stacked(num_experts, 2 * dim, dim)
-        self.up_bias, self.down_bias = nn.Parameter(torch.zeros(num_experts, 1, 2 * dim)), nn.Parameter(torch.zeros(num_experts, 1, dim))
+        self.up_bias, self.down_bias = (
+            nn.Parameter(torch.zeros(num_experts, 1, 2 * dim)),
+            nn.Parameter(torch.zeros(num_experts, 1, dim)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
@@ -70,7 +76,9 @@ class SwinMoeMlp(nn.Module):
         chosen = F.one_hot(routing.expert_ids.t().reshape(-1), self.num_experts)
         place = ((chosen.cumsum(0) - 1) * chosen).sum(-1)
         slot = routing.expert_ids.t().reshape(-1) * tokens * top_k + place
-        buffers = torch.zeros(self.num_experts * tokens * top_k, flat.shape[1]).index_copy(0, slot, flat.repeat(top_k, 1))
+        buffers = torch.zeros(self.num_experts * tokens * top_k, flat.shape[1]).index_copy(
+            0, slot, flat.repeat(top_k, 1)
+        )
         buffers = buffers.view(self.num_experts, tokens * top_k, -1)
         out = torch.baddbmm(self.down_bias, F.gelu(torch.baddbmm(self.up_bias, buffers, self.up)), self.down)
         each = out.flatten(0, 1)[slot].view(top_k, tokens, -1)
@@ -105,7 +113,9 @@ class WindowAttention(nn.Module):
         if self.shift:
             image = image.roll((-self.shift, -self.shift), (1, 2))
         windows = to_windows(image)
-        q, k, v = self.qkv(windows).view(-1, WINDOW**2, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            self.qkv(windows).view(-1, WINDOW**2, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         scores = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5 + self.bias[self.relative].permute(2, 0, 1)
         if self.mask is not None:
             scores = scores + self.mask.repeat(batch, 1, 1, 1)
@@ -210,15 +220,49 @@ TEXT = "Softmax over all experts, the best one with its probability."
 GRID = {"rows": 8, "cols": 8, "prefix_tokens": 0}
 LIMIT = "Grids differ by layer: 8 × 8, then 4 × 4."
 
-add(name="swin-moe", title="Swin-MoE, linear router, top-1", paper=PAPER, rule_text=TEXT, opset=17, grid=GRID, known_limits=LIMIT,
-    normalisation=IMAGENET, build=lambda: SwinMoe(LinearRouter, 8, 1))
-add(name="swin-moe-cosine", title="Swin-MoE, cosine router, top-2", paper=PAPER, opset=17, grid=GRID, known_limits=LIMIT,
+add(
+    name="swin-moe",
+    title="Swin-MoE, linear router, top-1",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    grid=GRID,
+    known_limits=LIMIT,
+    normalisation=IMAGENET,
+    build=lambda: SwinMoe(LinearRouter, 8, 1),
+)
+add(
+    name="swin-moe-cosine",
+    title="Swin-MoE, cosine router, top-2",
+    paper=PAPER,
+    opset=17,
+    grid=GRID,
+    known_limits=LIMIT,
     rule_text="Cosine of token and expert vectors × a temperature; softmax; the best two divided by their sum.",
-    normalisation=IMAGENET, build=lambda: SwinMoe(CosineRouter, 8, 2))
-add(name="swin-moe-cosine-dynamo", title="Swin-MoE, cosine router, top-1", paper=PAPER, exporter="dynamo", grid=GRID, known_limits=LIMIT,
+    normalisation=IMAGENET,
+    build=lambda: SwinMoe(CosineRouter, 8, 2),
+)
+add(
+    name="swin-moe-cosine-dynamo",
+    title="Swin-MoE, cosine router, top-1",
+    paper=PAPER,
+    exporter="dynamo",
+    grid=GRID,
+    known_limits=LIMIT,
     rule_text="Cosine of token and expert vectors × a temperature; softmax; the best one with its probability.",
-    normalisation=IMAGENET, build=lambda: SwinMoe(CosineRouter, 4, 1))
-add(name="windowed-moe", title="Mixtures inside shifted windows", paper=PAPER, rule_text=TEXT, opset=17, grid=GRID,
-    normalisation=IMAGENET, build=WindowedMoe,
-    notes="Golden tokens are in the order in which the router sees them: window by window, the 2nd layer rolled by 2 patches.",
-    known_limits="Token order has to be undone: windows of 4 × 4, shift 2 in the 2nd layer.")
+    normalisation=IMAGENET,
+    build=lambda: SwinMoe(CosineRouter, 4, 1),
+)
+add(
+    name="windowed-moe",
+    title="Mixtures inside shifted windows",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    grid=GRID,
+    normalisation=IMAGENET,
+    build=WindowedMoe,
+    notes="Golden tokens are in the order in which the router sees them: window by window, the 2nd "
+    "layer rolled by 2 patches.",
+    known_limits="Token order has to be undone: windows of 4 × 4, shift 2 in the 2nd layer.",
+)

@@ -1,7 +1,7 @@
 """Switch Transformer (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961).
 
-softmax over all experts, the best one only, weight p. An expert takes at most ceil(T/E · capacity_factor) tokens, in the
-order of the sequence; a token that finds its expert full skips the layer (the residual connection carries it).
+softmax over all experts, the best one only, weight p. An expert takes at most ceil(T/E · capacity_factor) tokens, in
+the order of the sequence; a token that finds its expert full skips the layer (the residual connection carries it).
 """
 
 import math
@@ -25,8 +25,11 @@ class SwitchRouter(nn.Module):
         self.gate = gate_linear(dim, num_experts)
         self.num_experts, self.capacity = num_experts, math.ceil(tokens / num_experts * capacity_factor)
         self.card = RouterCard(
-            "softmax_then_top_k", num_experts, 1,
-            capacity={"per_expert": self.capacity, "group_tokens": tokens, "groups": 1, "priority": "first_come"})
+            "softmax_then_top_k",
+            num_experts,
+            1,
+            capacity={"per_expert": self.capacity, "group_tokens": tokens, "groups": 1, "priority": "first_come"},
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -79,10 +82,22 @@ class SwitchLoop(nn.Module):
 TEXT = "Softmax over all experts, the best one with its probability as weight; full experts drop later tokens."
 PAPER = "Fedus, Zoph, Shazeer: Switch Transformers (JMLR 2022), arXiv:2101.03961"
 
-add(name="switch", title="Switch, einsum dispatch", paper=PAPER, rule_text=TEXT, opset=17,
+add(
+    name="switch",
+    title="Switch, einsum dispatch",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
     build=lambda: TinyViT([Mlp(DIM, HIDDEN), SwitchEinsum(), Mlp(DIM, HIDDEN), SwitchEinsum()], DIM),
     notes="Every other block; 16 tokens, 4 experts, capacity factor 1: 4 tokens per expert.",
-    known_limits="Dropped tokens are an effect of the CumSum, not an output of the router.")
-add(name="switch-loop-dynamo", title="Switch, loop over experts", paper=PAPER, rule_text=TEXT, exporter="dynamo",
+    known_limits="Dropped tokens are an effect of the CumSum, not an output of the router.",
+)
+add(
+    name="switch-loop-dynamo",
+    title="Switch, loop over experts",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
     build=lambda: TinyViT([SwitchLoop(capacity_factor=1.25), SwitchLoop(capacity_factor=1.25)], DIM),
-    notes="torch.nonzero per expert, capacity factor 1.25: 5 tokens per expert.")
+    notes="torch.nonzero per expert, capacity factor 1.25: 5 tokens per expert.",
+)

@@ -46,8 +46,18 @@ class TopPMoe(nn.Module):
 
 PAPER = "Huang et al.: Harder Tasks Need More Experts (ACL 2024), arXiv:2403.07652"
 TEXT = "Softmax; experts in the order of their probabilities until these add up to 0.6; weights not renormalised."
-NOTES = "Golden expert_ids has all experts, best first; kept says which of them the token takes; other weights are zero."
+NOTES = (
+    "Golden expert_ids has all experts, best first; kept says which of them the token takes; other weights are zero."
+)
 for EXPORTER in ("torchscript", "dynamo"):
-    add(name="top-p" if EXPORTER == "torchscript" else "top-p-dynamo", title=f"Top-p gating, {EXPORTER}", paper=PAPER,
-        rule_text=TEXT, exporter=EXPORTER, opset=17 if EXPORTER == "torchscript" else None, notes=NOTES,
-        build=lambda: TinyViT([TopPMoe(), TopPMoe()], DIM), known_limits="k differs from token to token.")
+    add(
+        name="top-p" if EXPORTER == "torchscript" else "top-p-dynamo",
+        title=f"Top-p gating, {EXPORTER}",
+        paper=PAPER,
+        rule_text=TEXT,
+        exporter=EXPORTER,
+        opset=17 if EXPORTER == "torchscript" else None,
+        notes=NOTES,
+        build=lambda: TinyViT([TopPMoe(), TopPMoe()], DIM),
+        known_limits="k differs from token to token.",
+    )

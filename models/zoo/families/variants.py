@@ -1,14 +1,9 @@
-"""The same mixtures in other clothes: rules and graphs that are rarer, and forms that a graph takes after its export.
-
-Each says what it is in its title. Where a row is an exported graph rewritten by hand, the rewriting is in `rewrites.py`.
-"""
+"""Rules rarer than the well-known ones, on one kind of experts: all of which run, weighted by a table [T, E]."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import rewrites
-from families.mixtral import TopKSoftmaxRouter
 from routing import RouterCard, Routing, gate_linear, stacked
 from row import add
 from vit import Mlp, TinyViT
@@ -69,7 +64,9 @@ def ernie(logits: Tensor, bias: Tensor) -> Routing:
     probs = logits.softmax(-1)
     ids = (probs + bias).topk(TOP_K, dim=-1).indices
     kept = probs.gather(1, ids)
-    return Routing(logits, probs, ids, kept / kept.sum(-1, keepdim=True).clamp(min=1e-12), selection_scores=probs + bias)
+    return Routing(
+        logits, probs, ids, kept / kept.sum(-1, keepdim=True).clamp(min=1e-12), selection_scores=probs + bias
+    )
 
 
 def softmax_over_one(logits: Tensor) -> Routing:
@@ -120,24 +117,6 @@ class ArgMaxOnly(nn.Module):
         return (F.gelu(flat[:, None] @ self.up[ids]) @ self.down[ids])[:, 0].view(x.shape)
 
 
-class SortedByExpert(nn.Module):
-    """Assignments sorted by expert id, as grouped products want them, and put back afterwards."""
-
-    def __init__(self):
-        super().__init__()
-        self.router = Rule(RouterCard("softmax_then_top_k_renormalized", EXPERTS, TOP_K), softmax_top_k)
-        self.up, self.down = stacked(EXPERTS, DIM, HIDDEN), stacked(EXPERTS, HIDDEN, DIM)
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, DIM)
-        routing = self.router(flat)
-        expert, order = routing.expert_ids.flatten().sort()
-        rows = flat[order // TOP_K]
-        each = (F.gelu(rows[:, None] @ self.up[expert]) @ self.down[expert])[:, 0]
-        each = each[order.argsort()].view(-1, TOP_K, DIM)
-        return (each * routing.combine_weights[..., None]).sum(1).view(x.shape)
-
-
 class SharedGate(Stacked):
     """A shared expert with a gate of its own, one sigmoid per token (Qwen2-MoE)."""
 
@@ -180,135 +159,95 @@ class SoftRule(nn.Module):
         return Routing(gate_logits=logits, gate_probs=probs, combine_weights=probs)
 
 
-@torch.jit.script
-def looped_experts(flat: Tensor, ids: Tensor, weights: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    """A loop that stays a loop in the graph, with a branch in it that stays a branch."""
-    out = torch.zeros_like(flat)
-    for e in range(up.shape[0]):
-        token, rank = torch.where(ids == e)
-        if token.numel() > 0:
-            each = torch.relu(flat[token] @ up[e]) @ down[e]
-            out = out.index_add(0, token, each * weights[token, rank].unsqueeze(1))
-    return out
-
-
-class Looped(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.router = TopKSoftmaxRouter(DIM, EXPERTS, TOP_K)
-        self.up, self.down = stacked(EXPERTS, DIM, HIDDEN), stacked(EXPERTS, HIDDEN, DIM)
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, DIM)
-        routing = self.router(flat)
-        return looped_experts(flat, routing.expert_ids, routing.combine_weights, self.up, self.down).view(x.shape)
-
-
-class ChannelsLast(TinyViT):
-    """Takes NHWC, as models that came from TensorFlow or JAX do."""
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return super().forward(pixel_values.permute(0, 3, 1, 2))
-
-
-class KernelMixture(nn.Module):
-    """CondConv (Yang et al. 2019): the gate of an image mixes convolution kernels, so there are no expert branches."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.router = KernelGate(channels)
-        self.kernels = nn.Parameter(torch.randn(4, channels, channels, 3, 3) / (9 * channels) ** 0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        weights = self.router(x.mean((2, 3))).combine_weights
-        kernel = (weights @ self.kernels.flatten(1)).view(batch * channels, channels, 3, 3)
-        out = F.conv2d(x.reshape(1, batch * channels, height, width), kernel, padding=1, groups=batch)
-        return F.relu(out.view(x.shape))
-
-
-class KernelGate(nn.Module):
-    """A sigmoid per kernel."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.gate, self.card = gate_linear(channels, 4, bias=True, spread=16.0), RouterCard("other", 4, None, per_image=True)
-
-    def forward(self, x: Tensor) -> Routing:
-        logits = self.gate(x)
-        weights = logits.sigmoid()
-        return Routing(gate_logits=logits, gate_probs=weights, combine_weights=weights)
-
-
-class CondConvNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem, self.down = nn.Conv2d(3, 12, 3, 2, 1), nn.Conv2d(12, 16, 3, 2, 1)
-        self.first, self.second, self.head = KernelMixture(12), KernelMixture(16), nn.Linear(16, 10)
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        x = self.second(F.relu(self.down(self.first(F.relu(self.stem(pixel_values))))))
-        return self.head(x.mean((2, 3)))
-
-
 def vit(layer) -> nn.Module:
     return TinyViT([layer(), layer()], DIM)
 
 
 def ruled(rule: str, choose, layer=Stacked, top_k: int | None = TOP_K, **more):
     """A ViT with two mixtures of one rule."""
-    return lambda: vit(lambda: layer(Rule(RouterCard(rule, EXPERTS, top_k, selection_bias="bias" in more), choose, **more)))
+    return lambda: vit(
+        lambda: layer(Rule(RouterCard(rule, EXPERTS, top_k, selection_bias="bias" in more), choose, **more))
+    )
 
 
 RENORMALIZED = "Softmax over all experts, the best two, divided by their sum."
 MIXTRAL = "Jiang et al.: Mixtral of Experts (2024), arXiv:2401.04088"
 VMOE = "Riquelme et al.: V-MoE (NeurIPS 2021), arXiv:2106.05974"
-
-add(name="variant-softmax-written-out", title="Softmax as Max, Sub, Exp, Sum and Div", paper=VMOE, opset=17,
+add(
+    name="variant-softmax-written-out",
+    title="Softmax as Max, Sub, Exp, Sum and Div",
+    paper=VMOE,
+    opset=17,
     rule_text="Softmax over all experts, the best two with their probabilities.",
-    build=ruled("softmax_then_top_k", softmax_written_out))
-add(name="variant-equal-mask", title="Mask by Equal with 0…E−1", paper=VMOE, opset=17, rule_text=RENORMALIZED,
-    build=ruled("softmax_then_top_k_renormalized", softmax_top_k, EqualMask))
-add(name="variant-sigmoid", title="Sigmoid, not renormalised", paper=VMOE, opset=17,
-    rule_text="Sigmoid, the best two with their scores.", build=ruled("sigmoid_then_top_k", sigmoid_top_k))
-add(name="variant-ernie", title="Chosen on softmax + bias (ERNIE 4.5)", paper="Baidu: ERNIE 4.5 technical report (2025)", exporter="dynamo",
+    build=ruled("softmax_then_top_k", softmax_written_out),
+)
+add(
+    name="variant-equal-mask",
+    title="Mask by Equal with 0…E−1",
+    paper=VMOE,
+    opset=17,
+    rule_text=RENORMALIZED,
+    build=ruled("softmax_then_top_k_renormalized", softmax_top_k, EqualMask),
+)
+add(
+    name="variant-sigmoid",
+    title="Sigmoid, not renormalised",
+    paper=VMOE,
+    opset=17,
+    rule_text="Sigmoid, the best two with their scores.",
+    build=ruled("sigmoid_then_top_k", sigmoid_top_k),
+)
+add(
+    name="variant-ernie",
+    title="Chosen on softmax + bias (ERNIE 4.5)",
+    paper="Baidu: ERNIE 4.5 technical report (2025)",
+    exporter="dynamo",
     rule_text="Softmax; chosen by probability + bias; weighted by the unbiased probabilities divided by their sum.",
-    build=ruled("softmax_then_top_k_renormalized", ernie, bias=True))
-add(name="variant-softmax-over-one", title="Softmax over one kept value", paper=MIXTRAL, opset=17,
+    build=ruled("softmax_then_top_k_renormalized", ernie, bias=True),
+)
+add(
+    name="variant-softmax-over-one",
+    title="Softmax over one kept value",
+    paper=MIXTRAL,
+    opset=17,
     rule_text="The largest gate logit; the softmax over this one value is always 1.",
-    build=ruled("top_k_then_softmax", softmax_over_one, top_k=1), known_limits="The combine weight is always 1.")
-add(name="variant-argmax-only", title="ArgMax alone (Sinkhorn-trained)", paper="Clark et al.: Unified Scaling Laws (2022), arXiv:2202.01169",
-    rule_text="The expert with the largest logit; nothing is weighted.", opset=17, build=lambda: vit(ArgMaxOnly),
-    known_limits="No combine weight is in the graph; 1 is recorded.")
-add(name="variant-threshold", title="Threshold on a sigmoid", paper="Yang et al.: XMoE (2024), arXiv:2403.18926, in the manner of", opset=17,
+    build=ruled("top_k_then_softmax", softmax_over_one, top_k=1),
+    known_limits="The combine weight is always 1.",
+)
+add(
+    name="variant-argmax-only",
+    title="ArgMax alone (Sinkhorn-trained)",
+    paper="Clark et al.: Unified Scaling Laws (2022), arXiv:2202.01169",
+    rule_text="The expert with the largest logit; nothing is weighted.",
+    opset=17,
+    build=lambda: vit(ArgMaxOnly),
+    known_limits="No combine weight is in the graph; 1 is recorded.",
+)
+add(
+    name="variant-threshold",
+    title="Threshold on a sigmoid",
+    paper="Yang et al.: XMoE (2024), arXiv:2403.18926, in the manner of",
+    opset=17,
     rule_text="Every expert whose sigmoid exceeds 0.5, weighted by it.",
     build=ruled("threshold", threshold, Thresholded, top_k=None),
-    notes="Golden expert_ids has all experts, best first; kept says which of them count.", known_limits="k differs from token to token.")
-for EXPORTER in ("torchscript", "dynamo"):
-    add(name=f"variant-sorted-{EXPORTER}", title=f"Assignments sorted by expert id, {EXPORTER}", paper=MIXTRAL, exporter=EXPORTER,
-        rule_text=RENORMALIZED, opset=17 if EXPORTER == "torchscript" else None, build=lambda: vit(SortedByExpert),
-        notes="The sort of ids is a TopK in the graph, but no router.")
-add(name="variant-shared-gate", title="Shared expert with a scalar gate", paper="Qwen team: Qwen2-MoE (2024), arXiv:2407.10671", opset=17,
-    rule_text=RENORMALIZED, build=lambda: vit(SharedGate), known_limits="The scalar gate is no router of one expert.")
-add(name="variant-hierarchical", title="Two levels of gates", paper="Jordan, Jacobs: Hierarchical Mixtures of Experts (Neural Computation, 1994)",
-    rule_text="A soft gate over two groups, and in each group a soft gate over its three experts.", opset=17,
-    build=lambda: TinyViT([Mlp(DIM, HIDDEN), Hierarchical()], DIM), known_limits="An expert's weight is the product of two gates.")
-add(name="variant-loop", title="Loop and If in the graph", paper=MIXTRAL, opset=17, build=lambda: vit(Looped),
-    rule_text="The two largest gate logits are kept; the combine weights are the softmax over those two.",
-    notes="The experts are inside a Loop, and in it inside an If.")
-add(name="variant-channels-last", title="NHWC input", paper=VMOE, opset=17, layout="NHWC", rule_text=RENORMALIZED,
-    build=lambda: ChannelsLast([Stacked(Rule(RouterCard("softmax_then_top_k_renormalized", EXPERTS, TOP_K), softmax_top_k))
-                                for _ in range(2)], DIM))
-add(name="variant-kernel-mixture", title="Convolution kernels mixed by a gate (CondConv)", opset=17, build=CondConvNet,
-    paper="Yang et al.: CondConv (NeurIPS 2019), arXiv:1904.04971", grid={"rows": 1, "cols": 1, "prefix_tokens": 0},
-    rule_text="A sigmoid per kernel and image; the kernels' weighted sum convolves.",
-    known_limits="One decision per image, and no expert branches: weights are mixed, not outputs.")
-for NAME, TITLE, REWRITE, MORE in (
-    ("functions", "Everything in nested local functions", rewrites.into_functions, {}),
-    ("half-weights", "Weights stored as float16, cast when used", rewrites.half_weights, {"tolerance": 5e-3, "approximate": True}),
-    ("float16", "The whole graph in float16", rewrites.all_half, {"tolerance": 2e-2, "approximate": True}),
-    ("int8", "Dynamic quantisation to 8-bit integers", rewrites.quantised, {"tolerance": 0.1, "approximate": True}),
-    ("tf2onnx", "Names and shapes as tf2onnx leaves them", rewrites.plain_names, {}),
-):
-    add(name=f"variant-{NAME}", title=TITLE, paper=VMOE, opset=17, rule_text=RENORMALIZED, rewrite=REWRITE,
-        build=ruled("softmax_then_top_k_renormalized", softmax_top_k, EqualMask), **MORE)
+    notes="Golden expert_ids has all experts, best first; kept says which of them count.",
+    known_limits="k differs from token to token.",
+)
+add(
+    name="variant-shared-gate",
+    title="Shared expert with a scalar gate",
+    paper="Qwen team: Qwen2-MoE (2024), arXiv:2407.10671",
+    opset=17,
+    rule_text=RENORMALIZED,
+    build=lambda: vit(SharedGate),
+    known_limits="The scalar gate is no router of one expert.",
+)
+add(
+    name="variant-hierarchical",
+    title="Two levels of gates",
+    paper="Jordan, Jacobs: Hierarchical Mixtures of Experts (Neural Computation, 1994)",
+    rule_text="A soft gate over two groups, and in each group a soft gate over its three experts.",
+    opset=17,
+    build=lambda: TinyViT([Mlp(DIM, HIDDEN), Hierarchical()], DIM),
+    known_limits="An expert's weight is the product of two gates.",
+)

@@ -1,8 +1,8 @@
 """A vision-language mixture: image tokens inside a text sequence, through a causal decoder with routed MLPs.
 
 In the manner of LLaVA (Liu et al. 2023, arXiv:2304.08485) on a Mixtral-type language model, as DeepSeek-VL2 and others.
-The prompt holds a placeholder for every image token; the projected patches take their places. Logits are those of the next
-word after the prompt.
+The prompt holds a placeholder for every image token; the projected patches take their places. Logits are those of the
+next word after the prompt.
 """
 
 import torch
@@ -44,7 +44,10 @@ class VisionLanguage(nn.Module):
     def __init__(self):
         super().__init__()
         self.vision = VisionTower([Mlp(DIM, 48)], DIM, classes=DIM)
-        self.words, self.positions = nn.Embedding(VOCABULARY, DIM), nn.Parameter(torch.randn(1, BEFORE + PATCHES + AFTER, DIM) * 0.3)
+        self.words, self.positions = (
+            nn.Embedding(VOCABULARY, DIM),
+            nn.Parameter(torch.randn(1, BEFORE + PATCHES + AFTER, DIM) * 0.3),
+        )
         self.blocks = nn.ModuleList(Block(DIM, 4, DecoderMoe(), RmsNorm, causal=True) for _ in range(2))
         self.norm, self.head = RmsNorm(DIM), nn.Linear(DIM, VOCABULARY, bias=False)
 
@@ -64,10 +67,17 @@ def prompt(index: int) -> dict[str, Tensor]:
 
 
 for EXPORTER, NAME in (("torchscript", "vision-language"), ("dynamo", "vision-language-dynamo")):
-    add(name=NAME, title=f"Vision-language mixture, {EXPORTER}", exporter=EXPORTER, opset=17 if EXPORTER == "torchscript" else None,
+    add(
+        name=NAME,
+        title=f"Vision-language mixture, {EXPORTER}",
+        exporter=EXPORTER,
+        opset=17 if EXPORTER == "torchscript" else None,
         paper="Liu et al.: LLaVA (NeurIPS 2023), arXiv:2304.08485, on Mixtral's decoder (arXiv:2401.04088)",
         rule_text="The two largest gate logits are kept; the combine weights are the softmax over those two.",
-        more_inputs=prompt, build=VisionLanguage,
+        more_inputs=prompt,
+        build=VisionLanguage,
         grid={"rows": 4, "cols": 4, "prefix_tokens": BEFORE, "suffix_tokens": AFTER},
         notes=f"Tokens: {BEFORE} words, 16 patches, {AFTER} words. Word {PLACEHOLDER} stands for an image token.",
-        known_limits="A second input (the prompt) is needed; where the image's tokens stand is known from the prompt only.")
+        known_limits="A second input (the prompt) is needed; where the image's tokens stand is known "
+        "from the prompt only.",
+    )

@@ -1,8 +1,8 @@
 """V-MoE (Riquelme et al. 2021, arXiv:2106.05974).
 
 softmax → top-k, not renormalised. Capacity is shared by a group of images, class tokens included:
-ceil(S · k · C / E), rounded up to a multiple of 4. All first choices are placed before all second choices; batch priority
-routing places tokens in the order of their largest gate. The noise of training is off.
+ceil(S · k · C / E), rounded up to a multiple of 4. All first choices are placed before all second choices; batch
+priority routing places tokens in the order of their largest gate. The noise of training is off.
 """
 
 import math
@@ -28,8 +28,16 @@ class VmoeRouter(nn.Module):
         self.capacity = 4 * math.ceil(math.ceil(group_tokens * top_k * capacity_factor / num_experts) / 4)
         priority = "batch_priority" if bpr else "first_come"
         self.card = RouterCard(
-            "softmax_then_top_k", num_experts, top_k,
-            capacity={"per_expert": self.capacity, "group_tokens": group_tokens, "groups": groups, "priority": priority})
+            "softmax_then_top_k",
+            num_experts,
+            top_k,
+            capacity={
+                "per_expert": self.capacity,
+                "group_tokens": group_tokens,
+                "groups": groups,
+                "priority": priority,
+            },
+        )
 
     def forward(self, x: Tensor) -> Routing:
         logits = self.gate(x)
@@ -65,7 +73,9 @@ class VmoeMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grouped = x.reshape(self.groups, -1, DIM)
         routing = self.router(grouped)
-        ids, weights = (value.view(self.groups, -1, self.router.top_k) for value in (routing.expert_ids, routing.combine_weights))
+        ids, weights = (
+            value.view(self.groups, -1, self.router.top_k) for value in (routing.expert_ids, routing.combine_weights)
+        )
         place = self.router.positions(ids, weights)
         capacity = self.router.capacity
         slot = F.one_hot(place.clamp(max=capacity), capacity + 1)[..., :capacity].to(x.dtype)
@@ -86,10 +96,25 @@ PAPER = "Riquelme et al.: Scaling Vision with Sparse Mixture of Experts (NeurIPS
 TEXT = "Softmax over all experts, the best two with their probabilities, not renormalised; full experts drop the rest."
 GRID = {"rows": 4, "cols": 4, "prefix_tokens": 1}
 
-add(name="vmoe", title="V-MoE, top-2 with batch priority routing", paper=PAPER, rule_text=TEXT, opset=17, grid=GRID,
+add(
+    name="vmoe",
+    title="V-MoE, top-2 with batch priority routing",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    grid=GRID,
     build=lambda: every_other(num_experts=8, capacity_factor=0.8),
     notes="Every 2nd block; class token routed too; group = 1 image of 17 tokens; capacity 4.",
-    known_limits="The TopK over tokens of batch priority routing is no router.")
-add(name="vmoe-groups", title="V-MoE, groups of two images", paper=PAPER, rule_text=TEXT, exporter="dynamo", grid=GRID,
-    batch=4, build=lambda: every_other(num_experts=4, groups=2, group_tokens=34, capacity_factor=0.5),
-    notes="A batch of 4 images is baked in, two groups of 2: what one image gets depends on its neighbour.")
+    known_limits="The TopK over tokens of batch priority routing is no router.",
+)
+add(
+    name="vmoe-groups",
+    title="V-MoE, groups of two images",
+    paper=PAPER,
+    rule_text=TEXT,
+    exporter="dynamo",
+    grid=GRID,
+    batch=4,
+    build=lambda: every_other(num_experts=4, groups=2, group_tokens=34, capacity_factor=0.5),
+    notes="A batch of 4 images is baked in, two groups of 2: what one image gets depends on its neighbour.",
+)
