@@ -1,0 +1,115 @@
+//! The integers that shapes, axes and counts are made of, computed where constants and known sizes allow it.
+
+use super::constants::small_ints;
+use super::{ModelGraph, Node};
+
+/// Larger integer tensors are data, not shapes.
+const MAX_INTS: usize = 256;
+
+pub(super) type Ints = Vec<Option<i64>>;
+
+impl<'a> ModelGraph<'a> {
+    pub(super) fn range(&self, node: &Node<'a>) -> Option<Ints> {
+        let part = |index: usize| self.const_int(node.input(index)?);
+        let (start, limit, step) = (part(0)?, part(1)?, part(2)?);
+        let len = if step > 0 { (limit - start + step - 1) / step } else { return None };
+        let len = usize::try_from(len).ok().filter(|&len| len <= MAX_INTS)?;
+        Some((0..len as i64).map(|n| Some(start + n * step)).collect())
+    }
+
+    /// The integers that a node computes from shapes and constants.
+    pub(super) fn infer_ints(&self, node: &Node<'a>) -> Option<Ints> {
+        let of = |index: usize| node.input(index).and_then(|value| self.value(value).ints.as_ref());
+        let ints = match node.op {
+            "Shape" => {
+                let shape = self.shape(node.input(0)?)?;
+                let bound = |name, default: usize| {
+                    let bound = self.int(node, name).unwrap_or(default as i64);
+                    let bound = if bound < 0 { bound + shape.len() as i64 } else { bound };
+                    usize::try_from(bound).map_or(0, |bound| bound.min(shape.len()))
+                };
+                let range = bound("start", 0)..bound("end", shape.len());
+                shape.get(range)?.iter().map(|&size| (size >= 0).then_some(size)).collect()
+            }
+            "Size" => vec![self.num_elements(node.input(0)?)],
+            "Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => of(0)?.clone(),
+            "Concat" => {
+                let parts = node.inputs.iter().flatten().map(|&input| self.value(input).ints.as_deref());
+                parts.collect::<Option<Vec<_>>>()?.concat()
+            }
+            "Gather" => {
+                let data = of(0)?;
+                if self.shape(node.input(0)?)?.len() != 1 {
+                    return None;
+                }
+                let pick = |index: Option<i64>| {
+                    let index = index?;
+                    let index = if index < 0 { index + data.len() as i64 } else { index };
+                    data.get(usize::try_from(index).ok()?).copied().flatten()
+                };
+                of(1)?.iter().map(|&index| pick(index)).collect()
+            }
+            "Slice" => self.slice_ints(node)?,
+            "Range" => self.range(node)?,
+            "Add" => self.combine(node, i64::checked_add)?,
+            "Sub" => self.combine(node, i64::checked_sub)?,
+            "Mul" => self.combine(node, i64::checked_mul)?,
+            "Div" => self.combine(node, i64::checked_div)?,
+            "Mod" => self.combine(node, i64::checked_rem)?,
+            "Min" => self.combine(node, |a, b| Some(a.min(b)))?,
+            "Max" => self.combine(node, |a, b| Some(a.max(b)))?,
+            "ReduceProd" => vec![of(0)?.iter().try_fold(1_i64, |product, &int| product.checked_mul(int?))],
+            "Equal" => self.combine(node, |a, b| Some(i64::from(a == b)))?,
+            "Where" => {
+                let (yes, no) = (of(1)?, of(2)?);
+                let pick = |(n, choice): (usize, &Option<i64>)| {
+                    let from = if (*choice)? == 0 { no } else { yes };
+                    from.get(if from.len() == 1 { 0 } else { n }).copied().flatten()
+                };
+                of(0)?.iter().enumerate().map(pick).collect()
+            }
+            "Expand" | "ConstantOfShape" => return self.filled(node),
+            _ => return None,
+        };
+        (ints.len() <= MAX_INTS).then_some(ints)
+    }
+
+    fn slice_ints(&self, node: &Node<'a>) -> Option<Ints> {
+        let data = self.value(node.input(0)?).ints.as_ref()?;
+        let part = |index: usize, name: &str| match node.input(index) {
+            Some(value) => self.const_int(value),
+            None => self.ints(node, name).and_then(|ints| ints.first().copied()),
+        };
+        let step = if node.input(4).is_some() { self.const_int(node.input(4)?)? } else { 1 };
+        let len = data.len() as i64;
+        let bound = |bound: i64| (if bound < 0 { bound.saturating_add(len) } else { bound }).clamp(0, len) as usize;
+        let (start, end) = (bound(part(1, "starts")?), bound(part(2, "ends")?));
+        (step == 1).then(|| data.get(start..end.max(start)).map(<[_]>::to_vec)).flatten()
+    }
+
+    fn combine(&self, node: &Node<'a>, operation: impl Fn(i64, i64) -> Option<i64>) -> Option<Ints> {
+        let part = |index: usize| self.value(node.input(index)?).ints.as_ref();
+        let (a, b) = (part(0)?, part(1)?);
+        let len = a.len().max(b.len());
+        let at = |list: &Ints, n: usize| list.get(if list.len() == 1 { 0 } else { n }).copied().flatten();
+        Some((0..len).map(|n| operation(at(a, n)?, at(b, n)?)).collect())
+    }
+
+    /// One integer, repeated: torch writes shapes as Where(shape == −1, 1, shape), for one.
+    fn filled(&self, node: &Node<'a>) -> Option<Ints> {
+        match node.op {
+            "ConstantOfShape" => {
+                let len = usize::try_from(self.const_int(node.input(0)?)?).ok().filter(|&len| len <= MAX_INTS)?;
+                let filling = self.attribute(node, "value").and_then(|value| value.t.as_ref())?;
+                Some(vec![small_ints(filling)?.first().copied().flatten(); len])
+            }
+            "Expand" => {
+                let ints = self.value(node.input(0)?).ints.as_ref()?;
+                let len = self.const_ints(node.input(1)?)?;
+                let len = usize::try_from(len.iter().product::<i64>()).ok().filter(|&len| len <= MAX_INTS)?;
+                (ints.len() == 1).then(|| vec![ints[0]; len.max(1)])
+            }
+            _ => None,
+        }
+    }
+}

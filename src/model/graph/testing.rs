@@ -1,0 +1,1 @@
+//! Small graphs for tests, written down node by node.

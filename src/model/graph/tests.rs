@@ -1,0 +1,1 @@
+//! What the flat view says of small graphs.

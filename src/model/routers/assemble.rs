@@ -1,0 +1,395 @@
+//! Puts together what is known of one candidate: a router with its evidence, or the reason why it is none.
+
+use super::experts::{Found, find_experts};
+use super::kinds::{Choice, Picked, Scores};
+use super::names::{node_name, router_name, tensor_ref, weight_len};
+use super::region::Regions;
+use super::report::{
+    Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
+};
+use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_masked};
+use super::scores::{expert_axis, product_width};
+use super::seeds::Candidate;
+use super::shared::shared_experts;
+use super::walk::Walk;
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId};
+
+/// A router, its place among all nodes, and the weights of its experts.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    pub router: Router,
+    pub at: NodeId,
+    pub weights: Vec<ValueId>,
+}
+
+/// A router, or why a candidate is none.
+pub(super) fn assemble<'g, 'a>(
+    graph: &'g ModelGraph<'a>,
+    regions: &mut Regions<'g, 'a>,
+    candidate: &Candidate,
+) -> Result<Assembled, NearMiss> {
+    let miss = |reason: &str| NearMiss { node: node_name(graph, candidate.seeds[0]), reason: reason.to_owned() };
+    let axis = |root: ValueId| root_axis(graph, candidate, root);
+    let width = candidate.logits.first().and_then(|&root| graph.shape(root)?.get(axis(root)?).copied());
+    let width = width.filter(|&width| width > 0).or_else(|| product_width(graph, candidate.raw));
+    let walk = Walk::new(graph, &roots(graph, candidate), width, axis);
+    let plan = Plan::new(graph, candidate, &walk).map_err(miss)?;
+    let found = find_experts(graph, regions, &walk, candidate.raw, &plan.widths, plan.slots).map_err(miss)?;
+    if let Some(reason) = plan.objection(graph, regions, candidate, &found) {
+        return Err(miss(reason));
+    }
+    Ok(plan.router(graph, regions, candidate, &walk, &found))
+}
+
+/// Where the walk begins: the logits, of both halves where keys are halved.
+fn roots(graph: &ModelGraph<'_>, candidate: &Candidate) -> Vec<ValueId> {
+    let mut roots = candidate.logits.clone();
+    if let Some((_, halves)) = candidate.half_keys {
+        roots = halves.iter().filter_map(|&half| graph.node(half).input(0)).collect();
+    }
+    roots
+}
+
+/// The axis of experts of a root; where a reshape hides it, the axis along which the first seed chooses.
+fn root_axis(graph: &ModelGraph<'_>, candidate: &Candidate, root: ValueId) -> Option<usize> {
+    let rank = graph.shape(root)?.len();
+    expert_axis(graph, candidate.raw, root).or_else(|| {
+        let node = graph.node(candidate.seeds[0]);
+        graph.axis(node, if node.op == "ArgMax" { 0 } else { -1 }, rank)
+    })
+}
+
+/// What a candidate would be if experts follow.
+struct Plan {
+    named: Named,
+    main: Option<Choice>,
+    weights: Option<(ValueId, Picked)>,
+    probs: Option<(ValueId, Scores)>,
+    /// The numbers of experts to look for.
+    widths: Vec<i64>,
+    slots: bool,
+}
+
+impl Plan {
+    fn new(graph: &ModelGraph<'_>, candidate: &Candidate, walk: &Walk<'_, '_>) -> Result<Self, &'static str> {
+        let findings = &walk.findings;
+        let weights = walk.weights();
+        let mut widths: Vec<i64> = Vec::new();
+        let size_at = |value: Option<ValueId>, axis: Option<usize>| graph.shape(value?)?.get(axis?).copied();
+        let main = main_choice(findings);
+        let mut slots = false;
+        let named = if let Some((pairs, halves)) = candidate.half_keys {
+            let sizes = halves.map(|half| graph.node(half).input(0).and_then(|scores| graph.size_from_end(scores, -1)));
+            if let [Some(a), Some(b)] = sizes {
+                widths.push(a.saturating_mul(b));
+            }
+            let choice = Choice { node: pairs, scores: no_scores(), among: None, of_tokens: false, cascaded: false };
+            let (top_k, source) = super::rule::k_of(graph, choice);
+            let score = if widths.is_empty() { ScoreFunction::None } else { pair_score(graph, pairs) };
+            Named { rule: GatingRule::ProductKey, score, top_k, source }
+        } else if let Some(main) = main.filter(|_| !findings.cumulated) {
+            let scores = graph.node(main.node).input(0);
+            widths.extend(if main.of_tokens { size_at(scores, main.scores.axis) } else { main.among });
+            widths.extend(walk.width);
+            name_choice(graph, findings, main, weights.map(|(_, weights)| weights))
+        } else {
+            widths.extend(walk.width);
+            slots = findings.softmaxes.iter().any(|(_, _, s)| s.over_tokens)
+                && findings.softmaxes.iter().any(|(_, _, s)| !s.over_tokens);
+            let score = findings.probs.map_or(ScoreFunction::None, |(_, scores)| scores.function);
+            if findings.cumulated || findings.limited {
+                name_masked(findings, if findings.cumulated { ScoreFunction::Softmax } else { score })
+            } else {
+                let rule = match score {
+                    _ if slots => GatingRule::SoftMoe,
+                    ScoreFunction::Softmax => GatingRule::Soft,
+                    _ => GatingRule::Other,
+                };
+                Named { rule, score, top_k: None, source: TopKSource::None }
+            }
+        };
+        widths.retain(|&width| width > 1);
+        widths.dedup();
+        if slots {
+            widths.extend(slot_counts(graph, walk));
+        }
+        if widths.is_empty() && (walk.width == Some(1) || main.is_some_and(|main| main.among == Some(1))) {
+            return Err("it weights one thing only");
+        }
+        Ok(Self { named, main, weights, probs: findings.probs, widths, slots })
+    }
+
+    /// What speaks against a router although something like experts follows.
+    fn objection(
+        &self,
+        graph: &ModelGraph<'_>,
+        regions: &mut Regions<'_, '_>,
+        candidate: &Candidate,
+        found: &Found,
+    ) -> Option<&'static str> {
+        if found.form == ExpertForm::Rows && self.named.rule != GatingRule::ProductKey && self.weights.is_none() {
+            return Some("it looks rows up in tables without weighting them, as a codebook does");
+        }
+        if found.form == ExpertForm::Branches && self.main.is_none() {
+            let gate = graph.producer(candidate.raw)?;
+            let before = regions.back_from(&[gate], found.region.nodes.first().copied());
+            let weights: std::collections::HashSet<ValueId> = found.weights.iter().flatten().copied().collect();
+            let reads = |id: &NodeId| graph.node(*id).inputs.iter().flatten().any(|input| weights.contains(input));
+            if before.iter().any(reads) {
+                return Some(
+                    "the gate reads what the branches computed: selective kernels or a fusion of features, not a router",
+                );
+            }
+        }
+        None
+    }
+
+    fn router<'g, 'a>(
+        self,
+        graph: &'g ModelGraph<'a>,
+        regions: &mut Regions<'g, 'a>,
+        candidate: &Candidate,
+        walk: &Walk<'_, '_>,
+        found: &Found,
+    ) -> Assembled {
+        let at = self.main.map_or(candidate.seeds[0], |main| main.node);
+        let num_experts = self.num_experts(found);
+        let weights_kind = self.weights.map(|(_, weights)| weights);
+        let scale = weights_kind.map(|weights| weights.scale).filter(|&scale| (scale - 1.0).abs() > 1e-6);
+        let mut weights: Vec<ValueId> =
+            found.weights.iter().flatten().flat_map(|&w| super::names::weights_of(graph, w)).collect();
+        weights.sort_unstable();
+        weights.dedup();
+        let frozen = found.by_hit || found.form == ExpertForm::Branches && found.count < num_experts;
+        let dispatched = walk.findings.capacity.is_some()
+            || matches!(self.named.rule, GatingRule::ExpertChoice | GatingRule::SoftMoe);
+        let weights_all =
+            self.main.is_none() && !walk.findings.limited && !walk.findings.cumulated && candidate.half_keys.is_none();
+        let all_executed = found.all_executed && !dispatched && !weights_all;
+        let mut router = Router {
+            name: router_name(graph, candidate.raw, 0),
+            layer: 0,
+            rule: self.named.rule,
+            score: self.named.score,
+            num_experts,
+            top_k: self.named.top_k.filter(|_| self.named.rule != GatingRule::ExpertChoice).map(|k| k.min(num_experts)),
+            top_k_source: self.named.source.clone(),
+            selection_bias: self.main.is_some_and(|main| has_selection_bias(main, weights_kind)),
+            groups: walk.findings.groups.filter(|_| self.main.is_some()),
+            scale,
+            capacity: self.capacity(walk),
+            per_image: per_image(graph, candidate),
+            shared_experts: shared_experts(graph, regions, candidate.raw, found, &weights),
+            frozen,
+            tensors: self.tensors(graph, candidate, walk),
+            experts: Experts {
+                found: found.count,
+                form: found.form,
+                weights: found.weights.iter().map(|own| root_names(graph, own)).collect(),
+                parameters: weights.iter().map(|&weight| weight_len(graph, weight)).sum(),
+                all_executed,
+            },
+            evidence: self.evidence(graph, candidate, found),
+            confidence: Confidence::Certain,
+            warnings: Vec::new(),
+        };
+        router.confidence = confidence(&router, found);
+        router.warnings = warnings(&router, walk, found);
+        Assembled { router, at, weights }
+    }
+
+    /// For expert choice, what each expert takes.
+    fn capacity(&self, walk: &Walk<'_, '_>) -> Option<Capacity> {
+        match self.named.rule {
+            GatingRule::ExpertChoice => Some(Capacity { per_expert: self.named.top_k }),
+            _ => walk.findings.capacity,
+        }
+    }
+
+    fn num_experts(&self, found: &Found) -> usize {
+        if self.slots || self.named.rule == GatingRule::ExpertChoice {
+            return found.width;
+        }
+        self.widths.first().and_then(|&width| usize::try_from(width).ok()).unwrap_or(found.width).max(found.count)
+    }
+
+    fn tensors(&self, graph: &ModelGraph<'_>, candidate: &Candidate, walk: &Walk<'_, '_>) -> RouterTensors {
+        let last = |value: ValueId| graph.shape(value).and_then(|shape| shape.len().checked_sub(1));
+        let logits = candidate
+            .logits
+            .iter()
+            .copied()
+            .filter(|_| candidate.half_keys.is_none())
+            .min_by_key(|&root| graph.producer(root));
+        let chosen = self.main.and(walk.findings.ids);
+        let (ids, weights) = match candidate.half_keys {
+            Some((pairs, _)) => pair_tensors(graph, pairs),
+            None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
+        };
+        let soft = || self.probs.map(|(value, scores)| (value, scores.axis, true));
+        let weights = weights.or_else(|| soft().filter(|_| self.main.is_none()));
+        let k_axis = |value: ValueId, axis: Option<usize>| axis.or(last(value).filter(|_| self.named.top_k != Some(1)));
+        RouterTensors {
+            gate_logits: logits.map(|root| tensor_ref(graph, root, root_axis(graph, candidate, root), true)),
+            gate_probs: self.probs.map(|(value, scores)| tensor_ref(graph, value, scores.axis, true)),
+            expert_ids: ids.map(|(value, axis)| tensor_ref(graph, value, k_axis(value, axis), false)),
+            combine_weights: weights.map(|(value, axis, dense)| tensor_ref(graph, value, k_axis(value, axis), dense)),
+        }
+    }
+
+    fn evidence(&self, graph: &ModelGraph<'_>, candidate: &Candidate, found: &Found) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if let Some(gate) = graph.producer(candidate.raw) {
+            sentences.push(format!("{} gives the gate logits.", node_name(graph, gate)));
+        }
+        let seeds: Vec<String> = candidate.seeds.iter().take(4).map(|&seed| node_name(graph, seed)).collect();
+        sentences.push(format!("On them work {}.", seeds.join(", ")));
+        let places: Vec<String> = found.evidence.iter().take(3).map(|&id| node_name(graph, id)).collect();
+        let more = found.evidence.len().saturating_sub(places.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let what = match found.form {
+            ExpertForm::Branches => format!("{} branches with weights of their own begin or end there", found.count),
+            ExpertForm::Stacked => format!("weights of {} experts are multiplied there", found.width),
+            ExpertForm::Gathered => format!("weights of {} experts are looked up there", found.width),
+            ExpertForm::Rows => format!("rows of tables of {} are looked up there", found.width),
+            ExpertForm::Kernels => format!("{} kernels are mixed there", found.width),
+            ExpertForm::Loop => format!("a loop takes the weights of one of {} experts there", found.width),
+            ExpertForm::Operator => "the operator holds the experts".to_owned(),
+        };
+        sentences.push(format!("{}{more}: {what}.", places.join(", ")));
+        sentences.push(format!("Everything comes together again at {}.", node_name(graph, found.region.merge)));
+        sentences
+    }
+}
+
+fn no_scores() -> Scores {
+    Scores { function: ScoreFunction::None, biased: false, axis: None, over_tokens: false, masked: None, column: None }
+}
+
+/// The function that makes weights of the scores of pairs.
+fn pair_score(graph: &ModelGraph<'_>, pairs: NodeId) -> ScoreFunction {
+    let readers = graph.node(pairs).output(0).into_iter().flat_map(|values| graph.data_consumers(values));
+    let ops: Vec<&str> = readers.map(|reader| graph.node(reader).op).collect();
+    if ops.contains(&"Softmax") {
+        ScoreFunction::Softmax
+    } else if ops.contains(&"Sigmoid") {
+        ScoreFunction::Sigmoid
+    } else {
+        ScoreFunction::None
+    }
+}
+
+type Ids = (ValueId, Option<usize>);
+type Weights = (ValueId, Option<usize>, bool);
+
+/// The experts that a choice among pairs stands for, and their weights.
+fn pair_tensors(graph: &ModelGraph<'_>, pairs: NodeId) -> (Option<Ids>, Option<Weights>) {
+    let node = graph.node(pairs);
+    let reader = |output: usize, ops: &[&str]| {
+        let value = node.output(output)?;
+        graph.data_consumers(value).find(|&reader| ops.contains(&graph.node(reader).op))
+    };
+    let ids = reader(1, &["GatherElements", "Gather", "GatherND"]).and_then(|reader| graph.node(reader).output(0));
+    let weights = reader(0, &["Softmax", "Sigmoid"]).and_then(|reader| graph.node(reader).output(0)).or(node.output(0));
+    let last = |value: ValueId| graph.shape(value).and_then(|shape| shape.len().checked_sub(1));
+    (ids.map(|ids| (ids, last(ids))), weights.map(|weights| (weights, last(weights), false)))
+}
+
+/// The axes of slots that could be experts: in a layout [.., experts, slots], the axis before the last.
+fn slot_counts(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Vec<i64> {
+    let shapes = walk.findings.softmaxes.iter().filter_map(|(_, value, _)| graph.shape(*value));
+    shapes.filter_map(|shape| shape.iter().rev().nth(1).copied()).filter(|&size| size > 1).collect()
+}
+
+fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {
+    let roots = own.iter().flat_map(|&weight| super::names::weights_of(graph, weight));
+    let mut names: Vec<String> = roots.map(|root| graph.value(root).name.to_owned()).collect();
+    names.dedup();
+    names
+}
+
+/// Whether the gate decides once per image: as many decisions as images, or a gate behind a pooling over all places.
+fn per_image(graph: &ModelGraph<'_>, candidate: &Candidate) -> bool {
+    let Some(shape) = graph.shape(candidate.raw) else { return false };
+    let decisions = shape[..shape.len().saturating_sub(1)]
+        .iter()
+        .try_fold(1_i64, |product, &size| (size >= 0).then(|| product * size));
+    let image = graph.inputs().iter().find_map(|&input| graph.shape(input).filter(|shape| shape.len() == 4));
+    let images = image.map(|shape| shape[0]);
+    match (decisions, images) {
+        (Some(decisions), Some(images)) if images > 0 => decisions == images,
+        _ => {
+            let between = shape.get(1..shape.len().saturating_sub(1)).unwrap_or(&[]);
+            between.iter().all(|&size| size == 1) && is_pooled(graph, candidate.raw)
+        }
+    }
+}
+
+/// Whether a value is computed from a mean over all places by few small layers.
+fn is_pooled(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
+    for _ in 0..16 {
+        let Some((_, node)) = graph.producing(value) else { return false };
+        let rank = node.input(0).and_then(|input| graph.shape(input)).map_or(0, <[i64]>::len);
+        let over_places = |node: &Node<'_>| {
+            graph.reduced_axes(node).is_some_and(|axes| !axes.contains(&(rank.max(1) - 1)) || axes.len() > 1)
+        };
+        match node.op {
+            "GlobalAveragePool" | "GlobalMaxPool" => return true,
+            "ReduceMean" | "ReduceMax" if over_places(node) => return true,
+            "Flatten" => return true,
+            _ => {}
+        }
+        match node.inputs.iter().flatten().copied().find(|&input| graph.value(input).is_data) {
+            Some(input) => value = input,
+            None => return false,
+        }
+    }
+    false
+}
+
+fn confidence(router: &Router, found: &Found) -> Confidence {
+    let complete = found.count == router.num_experts && found.isomorphic && !router.frozen;
+    let plain_rule = !matches!(router.rule, GatingRule::Other | GatingRule::Threshold);
+    let chooses = !matches!(router.rule, GatingRule::Soft);
+    match (complete, plain_rule && (chooses || found.form != ExpertForm::Stacked)) {
+        (true, true) => Confidence::Certain,
+        (true, false) | (false, true) => Confidence::Likely,
+        (false, false) => Confidence::Unsure,
+    }
+}
+
+fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let width = router.num_experts;
+    if found.by_hit {
+        warnings.push(
+            "The experts were fixed while the model was exported: each branch belongs to the n-th expert that the traced image \
+             hit, so that other images may run wrong experts. Export the model with all experts in its graph."
+                .to_owned(),
+        );
+    }
+    if found.form == ExpertForm::Branches && found.count < width {
+        warnings.push(format!(
+            "The router chooses among {width} experts, but the graph has {} of them: the export lost the others, and what \
+             is routed to them is left out. Export the model with all experts in its graph.",
+            found.count
+        ));
+    }
+    if router.experts.all_executed && router.top_k.is_some_and(|k| k < width) {
+        warnings.push(
+            "This graph runs all experts on all tokens and drops what was not chosen: a smaller k saves no time."
+                .to_owned(),
+        );
+    }
+    if router.rule == GatingRule::TopKThenSoftmax && router.top_k == Some(1) {
+        warnings.push("A softmax over one kept logit is always 1: the weight says nothing about the gate.".to_owned());
+    }
+    if walk.findings.random {
+        warnings
+            .push("The router draws random numbers: the same image may be routed differently each time.".to_owned());
+    }
+    if !found.isomorphic {
+        warnings.push("The experts are not alike.".to_owned());
+    }
+    warnings
+}

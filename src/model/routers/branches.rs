@@ -1,0 +1,277 @@
+//! Experts as branches: one subgraph per expert, alike but for its weights.
+//!
+//! Labels are given where a constant picks one expert out of something the router made (a column of its scores, a row of
+//! a one-hot mask, `ids == e`), and flow forward until they meet; then backward, to what is computed for one label only.
+//! Where nothing is picked, because the outputs of all experts are stacked first, the stack's inputs are the labels.
+
+use super::names::weights_of;
+use super::region::Region;
+use super::scores::{is_product, skip_passive};
+use super::walk::Walk;
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// One expert each.
+#[derive(Debug)]
+pub(super) struct Branches {
+    /// Weights of each expert that was found, by label.
+    pub weights: Vec<Vec<ValueId>>,
+    /// E as far as the branches tell it.
+    pub width: usize,
+    pub evidence: Vec<NodeId>,
+    pub all_executed: bool,
+    pub by_hit: bool,
+    pub isomorphic: bool,
+}
+
+/// Which experts a value belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Label {
+    One(i64),
+    Many,
+}
+
+struct Labels<'r, 'g, 'a> {
+    graph: &'g ModelGraph<'a>,
+    region: &'r Region,
+    inside: HashSet<NodeId>,
+    of: HashMap<ValueId, Label>,
+    picks: Vec<NodeId>,
+    by_hit: bool,
+}
+
+pub(super) fn find_branches(
+    graph: &ModelGraph<'_>,
+    walk: &Walk<'_, '_>,
+    region: &Region,
+    cone: &HashSet<ValueId>,
+    widths: &[i64],
+) -> Option<Branches> {
+    let chooses = !walk.findings.choices.is_empty();
+    let inside = region.nodes.iter().copied().collect();
+    let mut labels = Labels { graph, region, inside, of: HashMap::new(), picks: Vec::new(), by_hit: false };
+    labels.pick(walk, cone, widths);
+    labels.flow_back();
+    if let Some(branches) = labels.branches(cone, widths, chooses) {
+        return Some(branches);
+    }
+    // Outputs of all experts, stacked or summed at once.
+    for &id in region.nodes.iter().rev() {
+        let node = graph.node(id);
+        let count = node.inputs.len() as i64;
+        if !matches!(node.op, "Concat" | "Sum" | "SequenceConstruct" | "ConcatFromSequence")
+            || !widths.contains(&count)
+            || count < 2
+        {
+            continue;
+        }
+        let mut labels =
+            Labels { graph, region, inside: labels.inside.clone(), of: HashMap::new(), picks: vec![id], by_hit: false };
+        labels.spread(node);
+        if let Some(branches) =
+            labels.branches(cone, widths, chooses).filter(|found| found.weights.len() as i64 == count)
+        {
+            return Some(branches);
+        }
+    }
+    None
+}
+
+impl Labels<'_, '_, '_> {
+    /// Gives labels where one expert is picked, and lets them flow forward.
+    fn pick(&mut self, walk: &Walk<'_, '_>, cone: &HashSet<ValueId>, widths: &[i64]) {
+        let chooses = !walk.findings.choices.is_empty();
+        for &id in &self.region.nodes {
+            let node = self.graph.node(id);
+            let label = self.graph.data_inputs(node).filter_map(|input| self.of.get(&input).copied()).reduce(join);
+            if let Some(label) = label {
+                self.of.extend(node.outputs.iter().map(|&output| (output, label)));
+                continue;
+            }
+            // Tokens that were sorted by expert are split among the experts; everything else is picked from what the
+            // router itself made.
+            let splits =
+                chooses && node.op == "Split" && self.graph.data_inputs(node).any(|input| cone.contains(&input));
+            let from_router = splits || self.graph.data_inputs(node).any(|input| walk.kind(input).is_some());
+            if from_router && let Some(picked) = self.picked(node, widths) {
+                self.picks.push(id);
+                self.of.extend(
+                    node.outputs.iter().copied().zip(picked).map(|(output, label)| (output, Label::One(label))),
+                );
+            }
+        }
+    }
+
+    /// The experts whose part each output is, where a node picks by a constant.
+    fn picked(&mut self, node: &Node<'_>, widths: &[i64]) -> Option<Vec<i64>> {
+        let graph = self.graph;
+        let data = node.input(0)?;
+        let fits = |size: i64| size < 0 || widths.contains(&size);
+        match node.op {
+            "Gather" => {
+                let index = graph.const_int(node.input(1)?)?;
+                let shape = graph.shape(data);
+                let axis = shape.and_then(|shape| graph.axis(node, 0, shape.len()));
+                let size = shape.zip(axis).map_or(-1, |(shape, axis)| shape[axis]);
+                let label = if index < 0 && size > 0 { index + size } else { index };
+                if graph.op_of(skip_passive(graph, data)) == "NonZero" {
+                    // The n-th of what was hit, not expert n; rows and columns of coordinates are no experts at all.
+                    let is_list = size < 0;
+                    self.by_hit |= is_list;
+                    return is_list.then(|| vec![label]);
+                }
+                fits(size).then(|| vec![label])
+            }
+            "Slice" => {
+                let part = |at: usize| graph.const_int(node.input(at)?);
+                let (start, end) = (part(1)?, part(2)?);
+                let axis = part(3).unwrap_or(0);
+                let size = graph.shape(data).map_or(-1, |shape| {
+                    let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
+                    usize::try_from(axis).ok().and_then(|axis| shape.get(axis).copied()).unwrap_or(-1)
+                });
+                let start = if start < 0 && size > 0 { start + size } else { start };
+                let one = end == start + 1 || size > 0 && start == size - 1 && end >= size;
+                (one && fits(size)).then(|| vec![start])
+            }
+            "Split" => {
+                let count = node.outputs.len() as i64;
+                let size = graph.shape(data).and_then(|shape| shape.get(graph.axis(node, 0, shape.len())?).copied());
+                let fits = count > 1 && widths.contains(&count);
+                // Sorted tokens that are split by constant counts are the counts of the traced image.
+                let fixed = node.input(1).and_then(|sizes| graph.const_ints(sizes));
+                self.by_hit |= fits
+                    && size != Some(count)
+                    && fixed.is_some_and(|sizes| sizes.windows(2).any(|pair| pair[0] != pair[1]));
+                fits.then(|| (0..count).collect())
+            }
+            "SequenceAt" => Some(vec![graph.const_int(node.input(1)?)?]),
+            "Equal" => {
+                let constant = node.inputs.iter().flatten().find_map(|&input| graph.const_scalar(input))?;
+                let width = widths.iter().copied().max().unwrap_or(0);
+                let label = constant as i64;
+                (label as f32 == constant && (0..width).contains(&label)).then(|| vec![label])
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the label of its only readers to what has none.
+    fn flow_back(&mut self) {
+        for &id in self.region.nodes.iter().rev() {
+            let node = self.graph.node(id);
+            if node.outputs.iter().any(|output| self.of.contains_key(output)) {
+                continue;
+            }
+            let readers = node.outputs.iter().flat_map(|&output| self.graph.data_consumers(output));
+            let mut label = None;
+            for reader in readers.filter(|reader| self.inside.contains(reader)) {
+                let of_reader = self.graph.node(reader).outputs.iter().find_map(|output| self.of.get(output).copied());
+                // What nobody labelled reads belongs to no expert alone.
+                label = Some(join(label.unwrap_or(of_reader.unwrap_or(Label::Many)), of_reader.unwrap_or(Label::Many)));
+            }
+            if let Some(Label::One(label)) = label {
+                self.of.extend(node.outputs.iter().map(|&output| (output, Label::One(label))));
+            }
+        }
+    }
+
+    /// Labels the inputs of a stack, and what is computed for one of them only.
+    fn spread(&mut self, stack: &Node<'_>) {
+        for (n, input) in stack.inputs.iter().enumerate() {
+            if let Some(input) = *input {
+                self.of.insert(input, Label::One(n as i64));
+                if let Some((id, node)) = self.graph.producing(input)
+                    && self.inside.contains(&id)
+                {
+                    self.of.extend(node.outputs.iter().map(|&output| (output, Label::One(n as i64))));
+                }
+            }
+        }
+        self.flow_back();
+    }
+
+    /// Collects the weights of each label.
+    fn branches(&self, cone: &HashSet<ValueId>, widths: &[i64], chooses: bool) -> Option<Branches> {
+        let mut users: HashMap<ValueId, Label> = HashMap::new();
+        let mut weights: BTreeMap<i64, Vec<(ValueId, &str)>> = BTreeMap::new();
+        let mut executed_when_chosen = false;
+        for &id in &self.region.nodes {
+            let node = self.graph.node(id);
+            let Some(Label::One(label)) = node.outputs.iter().find_map(|output| self.of.get(output).copied()) else {
+                continue;
+            };
+            for input in self.graph.data_inputs(node).filter(|&input| self.is_weight(input)) {
+                let known = users.get(&input).copied();
+                users.insert(input, known.map_or(Label::One(label), |known| join(known, Label::One(label))));
+                weights.entry(label).or_default().push((input, node.op));
+            }
+            let picks_tokens = matches!(node.op, "NonZero" | "Compress" | "GatherND" | "If")
+                || is_dynamic_gather(self.graph, node, cone);
+            executed_when_chosen |= picks_tokens;
+        }
+        for own in weights.values_mut() {
+            own.retain(|(weight, _)| users.get(weight) != Some(&Label::Many));
+        }
+        weights.retain(|_, own| own.iter().any(|(weight, op)| is_product(op) && self.rank(*weight) >= 2));
+        let lone = weights.len() == 1 && (self.by_hit || chooses && self.lost_all_but_one(&weights, widths));
+        if weights.len() < 2 && !lone {
+            return None;
+        }
+        let signature = |own: &Vec<(ValueId, &str)>| {
+            let mut shapes: Vec<_> = own
+                .iter()
+                .map(|(weight, op)| (op.to_string(), self.graph.shape(*weight).map(<[i64]>::to_vec)))
+                .collect();
+            shapes.sort();
+            shapes
+        };
+        let signatures: Vec<_> = weights.values().map(signature).collect();
+        let isomorphic = signatures.windows(2).all(|pair| pair[0] == pair[1]);
+        let highest = weights.keys().max().map_or(0, |&label| label + 1);
+        let width = widths.iter().copied().find(|&width| width >= highest).unwrap_or(highest);
+        Some(Branches {
+            weights: weights.into_values().map(|own| self.roots(&own)).collect(),
+            width: usize::try_from(width).unwrap_or(0),
+            evidence: self.picks.clone(),
+            all_executed: !executed_when_chosen,
+            by_hit: self.by_hit,
+            isomorphic,
+        })
+    }
+
+    /// An export may keep only the one expert that was hit.
+    fn lost_all_but_one(&self, weights: &BTreeMap<i64, Vec<(ValueId, &str)>>, widths: &[i64]) -> bool {
+        let picks_rows = self.picks.iter().any(|&id| matches!(self.graph.node(id).op, "Gather" | "Equal"));
+        weights.len() == 1 && picks_rows && widths.iter().any(|&width| width > 1)
+    }
+
+    fn roots(&self, own: &[(ValueId, &str)]) -> Vec<ValueId> {
+        let mut roots: Vec<ValueId> = own.iter().flat_map(|(weight, _)| weights_of(self.graph, *weight)).collect();
+        roots.retain(|&root| self.graph.num_elements(root).is_none_or(|count| count > 1));
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
+    fn rank(&self, weight: ValueId) -> usize {
+        self.graph.shape(weight).map_or(0, <[i64]>::len)
+    }
+
+    fn is_weight(&self, value: ValueId) -> bool {
+        let of = self.graph.value(value);
+        let is_number = is_float(of.element) || matches!(of.element, 0 | 2 | 3 | 21 | 22);
+        !of.is_data && is_number && self.graph.num_elements(value).is_none_or(|count| count > 1)
+    }
+}
+
+fn join(a: Label, b: Label) -> Label {
+    if a == b { a } else { Label::Many }
+}
+
+/// Whether a node takes those tokens that chose an expert.
+fn is_dynamic_gather(graph: &ModelGraph<'_>, node: &Node<'_>, cone: &HashSet<ValueId>) -> bool {
+    let by_router = node.input(1).is_some_and(|indices| cone.contains(&indices));
+    let from_data = node.input(0).is_some_and(|data| graph.value(data).is_data);
+    matches!(node.op, "Gather" | "GatherElements") && by_router && from_data
+}

@@ -1,0 +1,81 @@
+//! Finds the routers of any Mixture-of-Experts model from its graph alone, and says why it believes so.
+//!
+//! Nothing in an ONNX file says "router": a gate is a product, a softmax and a top-k among hundreds of others, and each
+//! exporter and each paper writes it differently. So the finder asks two questions, in this order:
+//!
+//! 1. Where may something be chosen or weighted ([`seeds`])? At a top-k, an arg-max, a softmax, a sigmoid. All that is
+//!    decided on the same logits is one candidate, and what its values mean is worked out from there ([`walk`], [`rule`]).
+//! 2. Do experts follow ([`experts`], [`branches`])? Only that tells a router from attention, from a detector's choice of
+//!    boxes, from a codebook. They lie between the place where the candidate's data come from and the place where
+//!    everything that depends on it comes together again, which dominators give ([`region`]).
+//!
+//! The work is linear in the number of nodes.
+
+mod assemble;
+mod branches;
+mod contrib;
+mod experts;
+mod kinds;
+mod names;
+mod parameters;
+mod region;
+mod report;
+mod rule;
+mod scores;
+mod seeds;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use report::{
+    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, LookedAt, NearMiss, Parameters, PlaceStep, Router,
+    RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+};
+
+use super::graph::ModelGraph;
+use assemble::{Assembled, assemble};
+use region::Regions;
+
+/// Near misses beyond this many say nothing new.
+const MAX_NEAR_MISSES: usize = 200;
+
+/// Finds the routers of a model.
+#[must_use]
+pub fn find_routers(graph: &ModelGraph<'_>) -> RouterReport {
+    let (candidates, mut looked_at) = seeds::candidates(graph);
+    let mut regions = Regions::new(graph);
+    let mut found: Vec<Assembled> = Vec::new();
+    let mut near_misses = Vec::new();
+    for candidate in &candidates {
+        match assemble(graph, &mut regions, candidate) {
+            Ok(router) => found.push(router),
+            Err(miss) if near_misses.len() < MAX_NEAR_MISSES => near_misses.push(miss),
+            Err(_) => {}
+        }
+    }
+    for id in graph.node_ids() {
+        if let Some(router) = contrib::router(graph, id) {
+            looked_at.moe_operators += 1;
+            found.push(router);
+        }
+    }
+    found.sort_by_key(|router| router.at);
+    let parameters = parameters::count(graph, &found);
+    let mut routers: Vec<Router> = found.into_iter().map(|found| found.router).collect();
+    number(&mut routers);
+    RouterReport { routers, near_misses, looked_at, parameters }
+}
+
+/// Gives routers their places, and makes their names unique.
+fn number(routers: &mut [Router]) {
+    let mut names = std::collections::HashMap::new();
+    for (layer, router) in routers.iter_mut().enumerate() {
+        router.layer = layer;
+        let times = names.entry(router.name.clone()).or_insert(0_usize);
+        *times += 1;
+        if *times > 1 {
+            router.name = format!("{} ({times})", router.name);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the finder says: plain data, also as JSON (`docs/inspect-json.md`).
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that was found in a graph.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouterReport {
+    /// Routers in the order in which they run.
+    pub routers: Vec<Router>,
+    /// What looked like a router at first, and why it is none.
+    pub near_misses: Vec<NearMiss>,
+    /// What was looked for, and how often each kind of place occurred.
+    pub looked_at: LookedAt,
+    /// Parameters of the whole model.
+    pub parameters: Parameters,
+}
+
+/// How many places of each kind were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LookedAt {
+    /// Nodes, calls and bodies expanded.
+    pub nodes: usize,
+    /// `TopK` on floats.
+    pub top_k: usize,
+    /// `ArgMax` on floats.
+    pub arg_max: usize,
+    /// `Softmax`, also written out.
+    pub softmax: usize,
+    /// `Sigmoid` over an axis that experts could lie on.
+    pub sigmoid: usize,
+    /// `com.microsoft.MoE` and `QMoE`.
+    pub moe_operators: usize,
+}
+
+/// One decision of the model about which experts handle what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Router {
+    /// From the names of its nodes; unique within the model.
+    pub name: String,
+    /// Its place in the order of routers, from 0.
+    pub layer: usize,
+    /// How gate logits become a choice and combine weights.
+    pub rule: GatingRule,
+    /// The function that makes scores of logits.
+    pub score: ScoreFunction,
+    /// E, the width of the router.
+    pub num_experts: usize,
+    /// k; `None` where every expert is weighted, or where k differs from token to token.
+    pub top_k: Option<usize>,
+    /// Where k comes from.
+    pub top_k_source: TopKSource,
+    /// Experts are chosen on scores with a bias that the combine weights do not have.
+    pub selection_bias: bool,
+    /// Experts are first limited to some groups of experts.
+    pub groups: Option<Groups>,
+    /// The constant factor on the combine weights.
+    pub scale: Option<f32>,
+    /// Experts take a limited number of tokens.
+    pub capacity: Option<Capacity>,
+    /// One decision for the whole image.
+    pub per_image: bool,
+    /// Experts that handle every token beside the chosen ones.
+    pub shared_experts: usize,
+    /// The experts that run were fixed when the model was exported.
+    pub frozen: bool,
+    /// The tensors that carry the routing.
+    pub tensors: RouterTensors,
+    /// What is known of the experts.
+    pub experts: Experts,
+    /// Why this is a router, in sentences that name nodes.
+    pub evidence: Vec<String>,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What a person should know before believing the pictures.
+    pub warnings: Vec<String>,
+}
+
+/// How gate logits become a choice and combine weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatingRule {
+    /// The k best of a softmax over all experts, with those probabilities.
+    SoftmaxThenTopK,
+    /// The same, divided by the sum of the kept.
+    SoftmaxThenTopKRenormalized,
+    /// A softmax over the k best logits.
+    TopKThenSoftmax,
+    /// The k best, weighted by the sigmoid of their logit.
+    SigmoidThenTopK,
+    /// The same, divided by the sum of the kept.
+    SigmoidThenTopKRenormalized,
+    /// The k best, weighted by √softplus of their logit.
+    SqrtSoftplusThenTopK,
+    /// The same, divided by the sum of the kept.
+    SqrtSoftplusThenTopKRenormalized,
+    /// Every expert, weighted by its score.
+    Soft,
+    /// Each expert takes its best tokens.
+    ExpertChoice,
+    /// Slots that are weighted means of all tokens.
+    SoftMoe,
+    /// The fewest experts whose probabilities reach a sum.
+    TopP,
+    /// The best pairs of two half keys.
+    ProductKey,
+    /// The best expert, unweighted or weighted in a way of its own.
+    ArgMax,
+    /// Whatever ONNX Runtime's MoE operator does.
+    ContribMoe,
+    /// Every expert whose score passes a limit.
+    Threshold,
+    /// None of these.
+    Other,
+}
+
+/// The function that makes scores of gate logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreFunction {
+    /// The logits themselves.
+    None,
+    /// Softmax.
+    Softmax,
+    /// Logistic function.
+    Sigmoid,
+    /// Square root of softplus.
+    SqrtSoftplus,
+}
+
+/// Where k comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum TopKSource {
+    /// There is no k.
+    None,
+    /// A constant of the graph.
+    Constant,
+    /// An attribute of the node.
+    Attribute,
+    /// An input of the model.
+    Input {
+        /// Its name.
+        name: String,
+    },
+    /// The operator itself: the largest one, so often.
+    Operator,
+    /// It is computed.
+    Computed,
+}
+
+/// Limits the choice to some groups of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Number of groups.
+    pub n: usize,
+    /// Number of groups that a token may choose from.
+    pub kept: usize,
+}
+
+/// How many tokens an expert takes at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Tokens per expert (and group of tokens); `None` where it is computed.
+    pub per_expert: Option<usize>,
+}
+
+/// The tensors that carry a router's routing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouterTensors {
+    /// Logits of all experts.
+    pub gate_logits: Option<TensorRef>,
+    /// Scores of all experts, before the choice.
+    pub gate_probs: Option<TensorRef>,
+    /// The chosen experts (for expert choice: the chosen tokens).
+    pub expert_ids: Option<TensorRef>,
+    /// What the experts' outputs are multiplied with.
+    pub combine_weights: Option<TensorRef>,
+}
+
+/// A tensor of the graph, and how its elements lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TensorRef {
+    /// Its name where it is valid.
+    pub name: String,
+    /// Empty in the main graph; else the calls and bodies around it, outermost first.
+    pub place: Vec<PlaceStep>,
+    /// Sizes of the axes; −1 where not fixed. Empty where not known.
+    pub shape: Vec<i64>,
+    /// The axis of experts (of chosen ones for ids and weights per choice), counted from the front.
+    pub expert_axis: Option<usize>,
+    /// Whether there is an element for each expert, zero or masked where not chosen, rather than one per choice.
+    pub dense: bool,
+}
+
+/// A step into a function or a body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PlaceStep {
+    /// Index of the node, in the list of nodes of what is around, that calls the function or owns the body.
+    pub node: usize,
+    /// The attribute that holds the body; none for a call.
+    pub body: Option<String>,
+    /// In words.
+    pub label: String,
+}
+
+/// What is known of a router's experts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Experts {
+    /// Number of experts found in the graph; fewer than E where an export lost some.
+    pub found: usize,
+    /// What shows that they are experts.
+    pub form: ExpertForm,
+    /// Names of the weights: for each expert its own, or one list where all experts lie in the same tensors.
+    pub weights: Vec<Vec<String>>,
+    /// Values in those weights.
+    pub parameters: u64,
+    /// Whether the graph runs all experts on all tokens, whatever is chosen.
+    pub all_executed: bool,
+}
+
+/// How the experts stand in the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpertForm {
+    /// A branch for each expert, alike but for its weights.
+    #[default]
+    Branches,
+    /// Weights of all experts in tensors with a leading axis E, in batched products.
+    Stacked,
+    /// Each token gathers the weights of its experts.
+    Gathered,
+    /// Rows of tables, one neuron each.
+    Rows,
+    /// Kernels that are mixed before they are used.
+    Kernels,
+    /// A body that runs once per expert.
+    Loop,
+    /// Inside one operator.
+    Operator,
+}
+
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Something is missing or odd; a person should look.
+    Unsure,
+    /// The router is plain, its rule or its experts not in every part.
+    Likely,
+    /// Router, rule and all experts were found.
+    Certain,
+}
+
+/// What looked like a router at first, and why it is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NearMiss {
+    /// The node, by operator and name.
+    pub node: String,
+    /// Why it is no router.
+    pub reason: String,
+}
+
+/// Parameters of the whole model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Parameters {
+    /// All of them.
+    pub total: u64,
+    /// Those of all experts, shared ones left out.
+    pub experts: u64,
+    /// Those that one token passes through at each router's k; `None` where a k is not fixed.
+    pub activated: Option<u64>,
+    /// Those that this graph reads for one token: more than activated where it runs experts that were not chosen.
+    pub executed: Option<u64>,
+}

@@ -1,0 +1,219 @@
+//! Picking, masking and comparing: how a choice becomes weights, masks and places.
+
+use super::super::kinds::{Kind, MaskOf, Picked, Scores};
+use super::super::report::{Capacity, ScoreFunction};
+use super::{Walk, picked};
+use crate::model::graph::{Node, ValueId};
+
+impl<'a> Walk<'_, 'a> {
+    pub(super) fn gather(&mut self, node: &Node<'a>, value: ValueId) -> Kind {
+        let (data, indices) = (node.input(0), node.input(1));
+        let data_kind = data.and_then(|data| self.kind(data));
+        let index_kind = indices.and_then(|indices| self.kind(indices));
+        let axis = self.graph.shape(value).and_then(|shape| self.graph.axis(node, 0, shape.len()));
+        match (data_kind, index_kind) {
+            (Some(Kind::Scores(scores)), Some(Kind::Ids { axis })) => Kind::Picked(picked(scores, false, axis)),
+            (Some(Kind::Picked(_)), Some(Kind::Ids { axis })) if node.op == "GatherElements" => {
+                self.regathered(data_kind, axis)
+            }
+            (Some(Kind::Ids { .. } | Kind::Other), Some(Kind::Ids { axis })) if node.op == "GatherElements" => {
+                self.add_ids(Some(value), axis)
+            }
+            (Some(Kind::Mask(mask)), Some(Kind::GroupIds)) => Kind::Mask(mask),
+            (Some(Kind::Places), _) => Kind::Places,
+            // Tokens in another order, as batch priority routing has them.
+            (Some(kind @ (Kind::Ids { .. } | Kind::Mask(_))), Some(Kind::Other)) => kind,
+            (_, Some(_)) => Kind::Other,
+            (Some(_), None) => match indices.and_then(|indices| self.graph.const_int(indices)) {
+                Some(index) => self.column(node, data, data_kind, index, axis),
+                None => Kind::Other,
+            },
+            (None, None) => Kind::Other,
+        }
+    }
+
+    /// Dense weights, looked up again by the chosen experts.
+    pub(super) fn regathered(&self, data: Option<Kind>, axis: Option<usize>) -> Kind {
+        match data {
+            Some(Kind::Picked(dense)) if dense.dense => Kind::Picked(Picked { dense: false, axis, ..dense }),
+            _ => Kind::Other,
+        }
+    }
+
+    /// A constant index into an axis: one expert's column, or a rank.
+    pub(super) fn column(
+        &self,
+        node: &Node<'a>,
+        data: Option<ValueId>,
+        kind: Option<Kind>,
+        index: i64,
+        _: Option<usize>,
+    ) -> Kind {
+        let Some(shape) = data.and_then(|data| self.graph.shape(data)) else { return Kind::Other };
+        let Some(axis) = self.graph.axis(node, 0, shape.len()) else { return Kind::Other };
+        match kind {
+            Some(Kind::Scores(scores)) if scores.axis == Some(axis) => {
+                Kind::Scores(Scores { column: Some(index), axis: None, ..scores })
+            }
+            Some(Kind::Scores(scores)) => {
+                let moved = scores.axis.map(|experts| if experts > axis { experts - 1 } else { experts });
+                Kind::Scores(Scores { axis: moved, ..scores })
+            }
+            Some(kind @ Kind::Mask(_)) => kind,
+            Some(Kind::Ids { .. }) => Kind::Ids { axis: None },
+            _ => Kind::Other,
+        }
+    }
+
+    /// A part of an axis: one expert's column, the first choices, or the least value that was kept.
+    pub(super) fn part(&self, node: &Node<'a>, _: usize, value: ValueId) -> Kind {
+        let kind = node.input(0).and_then(|input| self.kind(input));
+        let shapes = node.input(0).and_then(|input| self.graph.shape(input)).zip(self.graph.shape(value));
+        let cut = shapes.and_then(|(whole, part)| (0..part.len()).find(|&axis| whole.get(axis) != part.get(axis)));
+        match kind {
+            Some(Kind::Scores(scores)) if cut.is_some() && cut == scores.axis => {
+                Kind::Scores(Scores { column: Some(0), ..scores })
+            }
+            Some(kind @ (Kind::Scores(_) | Kind::Mask(_) | Kind::Places | Kind::Sorted(_))) => kind,
+            Some(Kind::Ids { .. } | Kind::Picked(_)) if cut.is_none() => kind.unwrap_or(Kind::Other),
+            _ => Kind::Other,
+        }
+    }
+
+    pub(super) fn concat(&mut self, node: &Node<'a>, value: ValueId) -> Kind {
+        let kinds: Vec<Kind> = node.inputs.iter().flatten().filter_map(|&input| self.kind(input)).collect();
+        let axis = self.graph.shape(value).and_then(|shape| self.graph.axis(node, 0, shape.len()));
+        let Some(&first) = kinds.first() else { return Kind::Other };
+        match first {
+            _ if kinds.len() != node.inputs.len() => match first {
+                Kind::Cumulated | Kind::Mask(_) => first,
+                _ => Kind::Other,
+            },
+            Kind::Ids { .. } if kinds.iter().all(|kind| matches!(kind, Kind::Ids { .. })) => {
+                self.add_ids(Some(value), axis)
+            }
+            Kind::Picked(last) if kinds.iter().all(|kind| matches!(kind, Kind::Picked(_))) => {
+                Kind::Picked(Picked { axis, stage: last.stage + 8, ..last })
+            }
+            Kind::Mask(_) | Kind::Cumulated => first,
+            _ => Kind::Other,
+        }
+    }
+
+    pub(super) fn scatter(&mut self, node: &Node<'a>, value: ValueId) -> Kind {
+        let kind = |index: usize| node.input(index).and_then(|input| self.kind(input));
+        let rank = self.graph.shape(value).map_or(0, <[i64]>::len);
+        let axis = if node.op == "ScatterND" { rank.checked_sub(1) } else { self.graph.axis(node, 0, rank) };
+        match (kind(0), kind(1), kind(2)) {
+            (Some(Kind::Scores(scores)), Some(Kind::Ids { .. }), None) => {
+                Kind::Scores(Scores { masked: Some(MaskOf::Choice), ..scores })
+            }
+            (Some(Kind::Scores(scores)), _, None) => Kind::Scores(Scores { masked: Some(MaskOf::Unknown), ..scores }),
+            (None, Some(Kind::Ids { .. } | Kind::Other), Some(Kind::Picked(picked))) => {
+                // Minus infinity elsewhere: a function that follows is applied to the kept alone.
+                Kind::Picked(Picked { dense: true, axis, ..picked })
+            }
+            (None, Some(Kind::SortedIds), Some(Kind::Picked(picked))) => {
+                Kind::Picked(Picked { dense: true, axis, ..picked })
+            }
+            (None, Some(Kind::SortedIds), Some(mask @ Kind::Mask(_))) => mask,
+            (None, Some(Kind::Ids { .. }), _) => Kind::Mask(MaskOf::Choice),
+            (None, Some(Kind::GroupIds), None) => Kind::Mask(MaskOf::Groups),
+            (None, Some(_), Some(Kind::Mask(mask))) => Kind::Mask(mask),
+            _ => Kind::Other,
+        }
+    }
+
+    pub(super) fn choose(&mut self, node: &Node<'a>, _: ValueId) -> Kind {
+        let kind = |index: usize| node.input(index).and_then(|input| self.kind(input));
+        let mask = match kind(0) {
+            Some(Kind::Mask(mask)) => mask,
+            _ => MaskOf::Unknown,
+        };
+        match (kind(1), kind(2)) {
+            (Some(kind), None) | (None, Some(kind)) => self.masked(kind, mask),
+            (Some(Kind::Picked(_)), Some(kind @ Kind::Picked(_))) => kind,
+            (Some(kind), Some(_)) => kind,
+            (None, None) => Kind::Mask(mask),
+        }
+    }
+
+    pub(super) fn masked(&mut self, kind: Kind, mask: MaskOf) -> Kind {
+        match kind {
+            Kind::Scores(scores)
+                if matches!(mask, MaskOf::Limit | MaskOf::Cumulated) && scores.function != ScoreFunction::None =>
+            {
+                self.note_mask(mask);
+                Kind::Picked(Picked { stage: 1, ..picked(scores, true, scores.axis) })
+            }
+            Kind::Scores(scores) if mask == MaskOf::Choice && scores.function != ScoreFunction::None => {
+                Kind::Picked(Picked { stage: 1, ..picked(scores, true, scores.axis) })
+            }
+            Kind::Scores(scores) => Kind::Scores(Scores { masked: Some(mask), ..scores }),
+            Kind::Sorted(scores) => {
+                self.note_mask(mask);
+                Kind::Picked(picked(scores, false, scores.axis))
+            }
+            Kind::Grouped(scores) => Kind::Grouped(Scores { masked: Some(mask), ..scores }),
+            other => other,
+        }
+    }
+
+    pub(super) fn note_mask(&mut self, mask: MaskOf) {
+        self.findings.limited |= mask == MaskOf::Limit;
+        self.findings.cumulated |= mask == MaskOf::Cumulated;
+    }
+
+    pub(super) fn compare(&mut self, node: &Node<'a>, value: ValueId) -> Kind {
+        let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return Kind::Other };
+        match (self.kind(a), self.kind(b)) {
+            (Some(Kind::Ids { .. }), None) | (None, Some(Kind::Ids { .. })) if node.op == "Equal" => {
+                Kind::Mask(MaskOf::Choice)
+            }
+            (Some(Kind::GroupIds), None) | (None, Some(Kind::GroupIds)) if node.op == "Equal" => {
+                Kind::Mask(MaskOf::Groups)
+            }
+            (Some(Kind::Places), None) if node.op == "Equal" => self.slots(self.graph.num_elements(b), value),
+            (Some(Kind::Places), None) => self.room(b),
+            (None, Some(Kind::Places)) => self.room(a),
+            (Some(Kind::Cumulated), _) | (_, Some(Kind::Cumulated)) => Kind::Mask(MaskOf::Cumulated),
+            (Some(Kind::Scores(_)), Some(Kind::Other | Kind::Picked(_))) => Kind::Mask(MaskOf::Choice),
+            (Some(Kind::Other | Kind::Picked(_)), Some(Kind::Scores(_))) => Kind::Mask(MaskOf::Choice),
+            (Some(Kind::Scores(scores)), None) if scores.function != ScoreFunction::None && node.op != "Equal" => {
+                Kind::Mask(MaskOf::Limit)
+            }
+            (Some(Kind::Mask(mask)), _) | (_, Some(Kind::Mask(mask))) => Kind::Mask(mask),
+            _ => Kind::Mask(MaskOf::Unknown),
+        }
+    }
+
+    /// Places are compared with a constant: counted from 1 or from 0, exporters write it as the number that has room.
+    pub(super) fn room(&mut self, limit: ValueId) -> Kind {
+        // Comparing with zero asks whether there is a place at all.
+        if let Some(limit) = self.graph.const_scalar(limit).filter(|&limit| limit >= 1.0) {
+            self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert: Some(limit as usize) }));
+        }
+        Kind::Mask(MaskOf::Room)
+    }
+
+    /// One-hot places: the depth is the capacity, or one more where the last is cut off because it stands for no room.
+    pub(super) fn slots(&mut self, depth: Option<i64>, value: ValueId) -> Kind {
+        if let Some(depth) = depth.and_then(|depth| usize::try_from(depth).ok()).filter(|&depth| depth > 1) {
+            let mut at = value;
+            let mut cut = false;
+            for _ in 0..4 {
+                let mut readers = self.graph.data_consumers(at);
+                let (Some(reader), None) = (readers.next(), readers.next()) else { break };
+                let reader = self.graph.node(reader);
+                cut |= matches!(reader.op, "Slice" | "Gather");
+                match reader.output(0) {
+                    Some(output) if matches!(reader.op, "Cast" | "Slice" | "Identity") => at = output,
+                    _ => break,
+                }
+            }
+            let per_expert = Some(depth - usize::from(cut));
+            self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert }));
+        }
+        Kind::Places
+    }
+}
