@@ -7,8 +7,7 @@ use super::Provider;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where a model's nodes run. Nodes are counted as ONNX Runtime hands them out to the providers: after constants were
-/// folded, before a provider fuses its own.
+/// Where a model's nodes run. Counted are the nodes of the graph that ONNX Runtime made of the model's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The most frequent first; by provider and operator where equal.
@@ -76,8 +75,10 @@ impl Placement {
             let name = Provider::from_ort_name(other).map_or(other, |provider| provider.name());
             text += &format!("; on {name}: {}", ops.join(", "));
         }
-        if self.copies > 0 {
-            text += &format!("; {} copies between them", self.copies);
+        match self.copies {
+            0 => {}
+            1 => text += "; 1 copy between them",
+            copies => text += &format!("; {copies} copies between them"),
         }
         text
     }

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod environment;
+mod node_log;
 mod placement;
 mod providers;
 mod session;

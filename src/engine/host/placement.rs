@@ -1,6 +1,7 @@
 //! Asks a session where its nodes run. `ort` has no call for it yet, so ONNX Runtime's own is used.
 
-use crate::engine::Placement;
+use super::node_log::NodeLog;
+use crate::engine::{Placement, Provider};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::sys::{OrtEpAssignedNode, OrtEpAssignedSubgraph, OrtStatusPtr};
@@ -10,9 +11,18 @@ use std::{ptr, slice};
 /// Entry of the session's configuration that has the placement recorded. It costs one small record for each node.
 pub(super) const RECORD: &str = "session.record_ep_graph_assignment_info";
 
-/// Where the nodes of a session run; empty where ONNX Runtime does not tell.
-pub(super) fn of(session: &Session) -> Placement {
-    Placement::of(nodes(session).unwrap_or_default(), 0)
+/// Where the nodes of a session run that was made for `provider`; empty where ONNX Runtime does not tell.
+///
+/// A provider that compiles whole parts of the graph leaves one node of each in the log, so its nodes are those that it
+/// was assigned.
+pub(super) fn of(session: &Session, provider: Provider, log: Option<&NodeLog>) -> Placement {
+    let logged = log.map(NodeLog::take).unwrap_or_default();
+    match provider {
+        Provider::WebGpu | Provider::Cuda => logged,
+        Provider::Cpu | Provider::TensorRt | Provider::DirectMl | Provider::CoreMl | Provider::OpenVino => {
+            Placement::of(nodes(session).unwrap_or_default(), logged.copies)
+        }
+    }
 }
 
 /// Provider and operator of every node.

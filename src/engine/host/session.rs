@@ -1,10 +1,12 @@
 //! One loaded model: its session, and what its inputs must look like.
 
 use super::cancel::{Cancels, InFlight};
+use super::node_log::NodeLog;
 use super::tensor::{self, InputSpec};
 use super::{placement, providers};
 use crate::engine::{Backend, EngineError, LoadRequest, Placement, Provider, RunResult, Tensor};
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 use std::sync::Arc;
@@ -39,12 +41,16 @@ impl ModelSession {
         };
         let builder = builder(environment, request.execution.threads).map_err(refused)?;
         let options = &request.execution.provider.options;
-        let mut builder = providers::add(builder, environment, backend, options)?;
+        let builder = providers::add(builder, environment, backend, options)?;
+        let (mut builder, log) = match backend.provider {
+            Provider::Cpu => (builder, None),
+            _ => NodeLog::listen(builder).map(|(builder, log)| (builder, Some(log))).map_err(refused)?,
+        };
         let in_flight = InFlight::Load(builder.canceler());
         let session =
             cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
         let inputs = tensor::input_specs(&session);
-        let placement = placement::of(&session);
+        let placement = placement::of(&session, backend.provider, log.as_ref());
         if placement.num_nodes() > 0 && placement.num_nodes_on(backend.provider) == 0 {
             return Err(providers::runs_nothing(backend.provider, &placement));
         }
@@ -73,7 +79,7 @@ impl ModelSession {
     pub(super) fn run(&mut self, inputs: &[Tensor], cancels: &Cancels, ticket: u64) -> Result<RunResult, EngineError> {
         tensor::check_inputs(&self.inputs, inputs)?;
         let values = inputs.iter().map(tensor::to_ort).collect::<Result<Vec<_>, _>>()?;
-        let options = Arc::new(RunOptions::new().map_err(|error| failed(&error))?);
+        let options = Arc::new(quiet_options().map_err(|error| failed(&error))?);
         let in_flight = InFlight::Run(Arc::clone(&options));
         let (outputs, run_secs) = cancels.cancellable(ticket, in_flight, || {
             let started = Instant::now();
@@ -107,6 +113,13 @@ fn builder(environment: &Environment, threads: Option<usize>) -> ort::Result<Ses
         Some(threads) => Ok(builder.with_intra_threads(threads)?),
         None => Ok(builder),
     }
+}
+
+/// Options of a run that logs nothing: a session whose placement was read from its log would go on logging every node.
+fn quiet_options() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set_log_level(LogLevel::Fatal)?;
+    Ok(options)
 }
 
 fn failed(error: &ort::Error) -> EngineError {
