@@ -1,6 +1,6 @@
 //! What can be written on the command line.
 
-use crate::engine::{Execution, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
+use crate::engine::{Execution, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish, Runtime};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -163,6 +163,11 @@ pub(super) enum Command {
     Classify(ClassifyArgs),
     /// Measures how long each stage takes
     Bench(BenchArgs),
+    /// Tells which of a model's nodes run on which provider
+    Placement(PlacementArgs),
+    /// Lists, installs, removes and examines builds of ONNX Runtime for other providers than the CPU
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
     /// Draws the heatmap of one layer into a PNG, with the window's shaders
     #[cfg(feature = "gui")]
     Render(RenderArgs),
@@ -219,6 +224,50 @@ pub(super) struct BenchArgs {
     pub(super) json: bool,
 }
 
+/// `moescope placement`
+#[derive(Debug, clap::Args)]
+pub(super) struct PlacementArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `moescope runtime`
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum RuntimeCommand {
+    /// Lists the builds that there are and those that are installed
+    List {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Brings a build through `pip` and checks it
+    Install {
+        /// Its name
+        #[arg(value_name = "NAME", value_parser = runtime())]
+        runtime: Runtime,
+    },
+    /// Removes an installed build
+    Remove {
+        /// Its name
+        #[arg(value_name = "NAME", value_parser = runtime())]
+        runtime: Runtime,
+    },
+    /// Starts every provider and tells which do not start, why, and what to do; exit code 1 when an installed one does not
+    Doctor {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Starts one provider in this process, for `doctor`
+    #[command(hide = true)]
+    Probe {
+        /// Its name
+        #[arg(id = "probed", value_name = "NAME", value_parser = provider())]
+        provider: Provider,
+    },
+}
+
 /// `moescope render`
 #[cfg(feature = "gui")]
 #[derive(Debug, clap::Args)]
@@ -255,6 +304,10 @@ pub(super) struct RenderArgs {
 
 fn provider() -> impl TypedValueParser<Value = Provider> {
     PossibleValuesParser::new(Provider::ALL.map(Provider::id)).try_map(|name| name.parse::<Provider>())
+}
+
+fn runtime() -> impl TypedValueParser<Value = Runtime> {
+    PossibleValuesParser::new(Runtime::ALL.map(Runtime::name)).try_map(|name| name.parse::<Runtime>())
 }
 
 fn provider_or_auto() -> PossibleValuesParser {
@@ -303,6 +356,23 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_is_required_preferred_or_left_to_the_program() {
+        for (line, expected) in [
+            ("classify a", ProviderChoice::Auto),
+            ("classify a --provider auto", ProviderChoice::Auto),
+            ("classify a --provider cuda", ProviderChoice::Prefer(Provider::Cuda)),
+            ("--require-provider webgpu classify a", ProviderChoice::Require(Provider::WebGpu)),
+            ("runtime probe cpu", ProviderChoice::Auto),
+        ] {
+            let args = Args::try_parse_from(["moescope"].into_iter().chain(line.split(' '))).unwrap();
+            assert_eq!(args.model.execution().provider.choice, expected, "{line}");
+        }
+        let args = Args::try_parse_from(["moescope", "--device", "2", "--precision", "half"]).unwrap();
+        let options = args.model.execution().provider.options;
+        assert_eq!((options.device, options.precision), (Some(2), Precision::Half));
+    }
+
+    #[test]
     fn wrong_lines_are_refused() {
         for line in [
             "classify",
@@ -318,6 +388,9 @@ mod tests {
             "--memory-limit 1",
             "--isolate maybe",
             "--unknown",
+            "--provider gpu",
+            "--provider cpu --require-provider cpu",
+            "runtime install gpu",
         ] {
             let words = ["moescope"].into_iter().chain(line.split(' '));
             assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");

@@ -11,9 +11,11 @@ mod dump;
 mod engine;
 mod failure;
 mod load;
+mod placement;
 mod record;
 #[cfg(feature = "gui")]
 mod render;
+mod runtime;
 mod text;
 #[cfg(feature = "gui")]
 mod upload;
@@ -31,6 +33,8 @@ pub fn run(args: Args) -> ExitCode {
     let result = match args.command {
         Some(Command::Classify(command)) => classify::run(&command, &args.model),
         Some(Command::Bench(command)) => bench::run(&command, &args.model),
+        Some(Command::Placement(command)) => placement::run(&command, &args.model),
+        Some(Command::Runtime(command)) => runtime::run(&command, &args.model),
         #[cfg(feature = "gui")]
         Some(Command::Render(command)) => render::run(&command, &args.model),
         Some(Command::Engine(command)) => engine::run(command, args.model.ort_library),

@@ -8,7 +8,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 /// The version that the build brings.
-pub const ORT_VERSION: &str = env!("MOESCOPE_ORT_VERSION");
+pub const ORT_VERSION: &str = super::runtime::CPU_VERSION;
 
 /// Versions 1.0 to 1.23 follow paths to external data out of the model's folder.
 const OLDEST_MINOR: u32 = 24;

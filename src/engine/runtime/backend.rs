@@ -44,8 +44,15 @@ pub(in crate::engine) struct Candidates {
 /// # Errors
 /// [`EngineError::Library`] without any library, [`EngineError::Provider`] when a required provider is not installed.
 pub(in crate::engine) fn candidates(choice: ProviderChoice, flag: Option<&Path>) -> Result<Candidates, EngineError> {
-    let places = Places { given: given_library(flag)?, found: find_library(flag), store: Store::of_user() };
-    places.candidates(choice)
+    Places::of_user(flag)?.candidates(choice)
+}
+
+/// What `provider` would be started with. `flag` is ONNX Runtime's library if one was given by flag.
+///
+/// # Errors
+/// [`EngineError::Provider`] when nothing with it is installed, [`EngineError::Library`] without any library.
+pub fn backend_for(provider: Provider, flag: Option<&Path>) -> Result<Backend, EngineError> {
+    Places::of_user(flag)?.backend(provider)
 }
 
 /// Where libraries may come from.
@@ -59,6 +66,10 @@ struct Places {
 }
 
 impl Places {
+    fn of_user(flag: Option<&Path>) -> Result<Self, EngineError> {
+        Ok(Self { given: given_library(flag)?, found: find_library(flag), store: Store::of_user() })
+    }
+
     fn candidates(&self, choice: ProviderChoice) -> Result<Candidates, EngineError> {
         match choice {
             ProviderChoice::Require(provider) => {
@@ -160,8 +171,9 @@ fn has_graphics_device() -> bool {
 fn not_installed(provider: Provider) -> EngineError {
     let runtime = Runtime::ALL.into_iter().find(|runtime| runtime.providers().contains(&provider));
     let remedy = match runtime {
-        Some(runtime) => format!("Run `moescope runtime install {runtime}`"),
-        None => "CoreML is part of macOS; choose another provider here".to_owned(),
+        Some(runtime) if runtime.package().is_some() => format!("Run `moescope runtime install {runtime}`"),
+        Some(_) => "There is no build of it for this system: choose another provider".to_owned(),
+        None => "CoreML is part of macOS: choose another provider here".to_owned(),
     };
     EngineError::Provider { provider, reason: "no library with it is installed".to_owned(), remedy }
 }

@@ -5,10 +5,15 @@
 //! own, which a person installs when it is of use, and a model is run by the library that has the wished provider.
 
 mod backend;
+mod catalogue;
 mod choose;
+mod fetch;
+mod probe;
 mod store;
 
-pub use backend::Backend;
+pub use backend::{Backend, backend_for};
 pub(super) use backend::{Candidates, candidates};
+pub(super) use catalogue::CPU_VERSION;
 pub(super) use choose::first_that_starts;
-pub use store::{Runtime, Store};
+pub use probe::{Probe, probe};
+pub use store::{InstallError, Runtime, Store};

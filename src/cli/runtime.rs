@@ -1,0 +1,281 @@
+//! `moescope runtime`: which builds of ONNX Runtime are there, and what starts with them.
+//!
+//! A provider is started in a process of its own: each needs another library, a process takes only one, and a driver
+//! that crashes ends nothing but the try.
+
+use super::args::{ModelArgs, RuntimeCommand};
+use super::console::output;
+use super::failure::Failure;
+use crate::engine::{Backend, Engine, EngineError, EngineOptions, Probe, Provider, Runtime, Store, backend_for, probe};
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a provider may take to start. Building kernels for the tiny model takes TensorRT some ten seconds.
+const PROBE_TIME: Duration = Duration::from_secs(90);
+
+pub(super) fn run(command: &RuntimeCommand, model: &ModelArgs) -> Result<(), Failure> {
+    match command {
+        RuntimeCommand::List { json } => list(*json),
+        RuntimeCommand::Install { runtime } => install(*runtime),
+        RuntimeCommand::Remove { runtime } => remove(*runtime),
+        RuntimeCommand::Doctor { json } => doctor(*json, model.ort_library.as_deref()),
+        RuntimeCommand::Probe { provider } => probe_here(*provider, model),
+    }
+}
+
+/// One row of the list.
+#[derive(Serialize)]
+struct Listed {
+    name: Runtime,
+    providers: &'static [Provider],
+    /// What would be installed; `None` where there is nothing for this system.
+    package: Option<String>,
+    /// What is installed.
+    installed: Option<String>,
+    library: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct List {
+    schema: &'static str,
+    runtimes: Vec<Listed>,
+}
+
+fn list(json: bool) -> Result<(), Failure> {
+    let store = Store::of_user();
+    let listed = |runtime: Runtime| Listed {
+        name: runtime,
+        providers: runtime.providers(),
+        package: runtime.package(),
+        installed: store.as_ref().and_then(|store| store.installed_package(runtime)),
+        library: store.as_ref().and_then(|store| store.library(runtime)),
+    };
+    let list = List { schema: "moescope-runtimes/1", runtimes: Runtime::ALL.map(listed).into() };
+    print(&list, json, |out| {
+        list.runtimes.iter().try_for_each(|Listed { name, package, installed, library, .. }| {
+            let name = name.name();
+            match (installed, library, package) {
+                (Some(installed), Some(library), _) => {
+                    writeln!(out, "{name:<14} installed: {installed} in {}", folder(library).display())
+                }
+                (_, _, Some(package)) => {
+                    writeln!(out, "{name:<14} not installed: `moescope runtime install {name}` brings {package}")
+                }
+                _ => writeln!(out, "{name:<14} not made for this system"),
+            }
+        })
+    })
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(file)
+}
+
+fn store() -> anyhow::Result<Store> {
+    Store::of_user().context("there is no home folder to install into: set HOME")
+}
+
+fn install(runtime: Runtime) -> Result<(), Failure> {
+    let folder = store()?.install(runtime).map_err(anyhow::Error::from)?;
+    let mut out = output();
+    writeln!(out, "{runtime} is installed in {}; `moescope runtime doctor` tells whether it starts", folder.display())?;
+    Ok(out.flush()?)
+}
+
+fn remove(runtime: Runtime) -> Result<(), Failure> {
+    let was_there = store()?.remove(runtime).map_err(anyhow::Error::from)?;
+    let mut out = output();
+    writeln!(out, "{runtime} {}", if was_there { "is removed" } else { "is not installed" })?;
+    Ok(out.flush()?)
+}
+
+/// What became of one provider.
+#[derive(Serialize)]
+struct Examined {
+    provider: Provider,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// What a try of a provider gave. Also what the trying process writes.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+enum Verdict {
+    /// It loaded a tiny model and computed.
+    Starts(Probe),
+    /// It is there and does not start.
+    Fails {
+        /// Why.
+        reason: String,
+        /// The library that the system's loader did not find.
+        missing: Option<String>,
+        /// What to do.
+        remedy: String,
+    },
+    /// There is nothing to start.
+    NotInstalled {
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl Verdict {
+    fn fails(provider: Provider, reason: String) -> Self {
+        Self::Fails { missing: missing_library(&reason), reason, remedy: remedy(provider).to_owned() }
+    }
+}
+
+/// What a provider needs of the system beside its library.
+fn remedy(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Cpu => "Build the program again, or run `moescope runtime install cpu`",
+        Provider::WebGpu if cfg!(target_os = "linux") => {
+            "It needs a Vulkan driver from 2024 on: Mesa 24 (Debian 12 has it as a backport), or the card's maker's"
+        }
+        Provider::WebGpu | Provider::DirectMl | Provider::CoreMl => "Update the system and the graphics driver",
+        Provider::Cuda => "It needs an NVIDIA card with its driver, and CUDA 13 with cuDNN 9 on the library path",
+        Provider::TensorRt => {
+            "It needs an NVIDIA card with its driver, and CUDA 13 with TensorRT 10 on the library path"
+        }
+        Provider::OpenVino => "It needs an Intel or AMD processor with AVX2, and for Intel's graphics their driver",
+    }
+}
+
+#[derive(Serialize)]
+struct Doctor {
+    schema: &'static str,
+    providers: Vec<Examined>,
+}
+
+fn doctor(json: bool, library: Option<&Path>) -> Result<(), Failure> {
+    let examined = Provider::ALL.map(|provider| Examined { provider, verdict: examine(provider, library) });
+    let doctor = Doctor { schema: "moescope-doctor/1", providers: examined.into() };
+    print(&doctor, json, |out| {
+        doctor.providers.iter().try_for_each(|Examined { provider, verdict }| {
+            let name = provider.name();
+            match verdict {
+                Verdict::Starts(Probe { load_secs, run_secs }) => {
+                    writeln!(
+                        out,
+                        "{name:<9} starts: loads in {:.0} ms, first run {:.0} ms",
+                        load_secs * 1e3,
+                        run_secs * 1e3
+                    )
+                }
+                Verdict::Fails { reason, missing, remedy } => {
+                    let reason = missing.as_ref().map_or(reason.clone(), |missing| format!("{missing} is missing"));
+                    writeln!(out, "{name:<9} does not start: {reason}. {remedy}")
+                }
+                Verdict::NotInstalled { remedy } => writeln!(out, "{name:<9} is not installed: {remedy}"),
+            }
+        })
+    })?;
+    let fails = |examined: &Examined| matches!(examined.verdict, Verdict::Fails { .. });
+    if doctor.providers.iter().any(fails) { Err(Failure::Inputs) } else { Ok(()) }
+}
+
+/// Starts a provider in a process of its own.
+fn examine(provider: Provider, library: Option<&Path>) -> Verdict {
+    let fails = |reason| Verdict::fails(provider, reason);
+    match backend_for(provider, library) {
+        Err(EngineError::Provider { remedy, .. }) => Verdict::NotInstalled { remedy },
+        Err(error) => fails(error.to_string()),
+        Ok(backend) => match ask_child(&backend) {
+            Ok(text) => {
+                serde_json::from_str(&text).unwrap_or_else(|_| fails(format!("its try gave no answer: {text}")))
+            }
+            Err(reason) => fails(reason),
+        },
+    }
+}
+
+/// What the trying process wrote, or how it ended.
+fn ask_child(backend: &Backend) -> Result<String, String> {
+    let said = |error: io::Error| format!("the program could not be started to try it: {error}");
+    let mut command = Command::new(std::env::current_exe().map_err(said)?);
+    command.args(["runtime", "probe", backend.provider.id(), "--ort-library"]).arg(&backend.library);
+    // What drivers write of their own to standard error is noise beside the verdict.
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(said)?;
+    let deadline = Instant::now() + PROBE_TIME;
+    while child.try_wait().map_err(said)?.is_none() {
+        if Instant::now() > deadline {
+            // One that has ended by now needs no end.
+            drop(child.kill());
+            drop(child.wait());
+            return Err(format!("it had not started after {} s", PROBE_TIME.as_secs()));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().map_err(said)?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("trying it ended the process ({})", output.status))
+    }
+}
+
+/// The child's side: starts the provider here and writes the verdict.
+fn probe_here(provider: Provider, model: &ModelArgs) -> Result<(), Failure> {
+    let engine = Engine::start(EngineOptions { library: model.ort_library.clone() });
+    let verdict = match probe(&engine, provider) {
+        Ok(probe) => Verdict::Starts(probe),
+        Err(EngineError::Provider { reason, .. }) => Verdict::fails(provider, reason),
+        Err(error) => Verdict::fails(provider, error.to_string()),
+    };
+    print(&verdict, true, |_| Ok(()))
+}
+
+/// The library that a loader did not find, from its message: glibc's "libcublasLt.so.13: cannot open shared object file",
+/// Windows' "which depends on "cublasLt64_13.dll" which is missing", macOS' "Library not loaded: @rpath/libfoo.dylib".
+fn missing_library(reason: &str) -> Option<String> {
+    let word_before = |mark| reason.split_once(mark).and_then(|(before, _)| before.split_whitespace().last());
+    let quoted = || reason.split_once("depends on \"").and_then(|(_, after)| after.split('"').next());
+    let not_loaded =
+        || reason.split_once("Library not loaded: ").and_then(|(_, after)| after.split_whitespace().next());
+    word_before(": cannot open shared object file").or_else(quoted).or_else(not_loaded).map(str::to_owned)
+}
+
+/// Writes `value` as JSON, or as the text that `write` makes of it.
+fn print(
+    value: &impl Serialize,
+    json: bool,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mut out = output();
+    if json {
+        serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write(&mut out)?;
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_missing_library_is_read_from_every_loaders_words() {
+        for (reason, expected) in [
+            (
+                "Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open \
+                 shared object file: No such file or directory",
+                Some("libcublasLt.so.13"),
+            ),
+            (
+                "Error loading \"C:\\\\a\\\\onnxruntime_providers_cuda.dll\" which depends on \"cublasLt64_13.dll\" which is missing.",
+                Some("cublasLt64_13.dll"),
+            ),
+            ("dlopen failed: Library not loaded: @rpath/libfoo.dylib Referenced from: x", Some("@rpath/libfoo.dylib")),
+            ("Failed to get a WebGPU adapter", None),
+        ] {
+            assert_eq!(missing_library(reason).as_deref(), expected);
+        }
+    }
+}
