@@ -259,13 +259,6 @@ pub(super) enum RuntimeCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Starts one provider in this process, for `doctor`
-    #[command(hide = true)]
-    Probe {
-        /// Its name
-        #[arg(id = "probed", value_name = "NAME", value_parser = provider())]
-        provider: Provider,
-    },
 }
 
 /// `moescope render`
@@ -362,7 +355,6 @@ mod tests {
             ("classify a --provider auto", ProviderChoice::Auto),
             ("classify a --provider cuda", ProviderChoice::Prefer(Provider::Cuda)),
             ("--require-provider webgpu classify a", ProviderChoice::Require(Provider::WebGpu)),
-            ("runtime probe cpu", ProviderChoice::Auto),
         ] {
             let args = Args::try_parse_from(["moescope"].into_iter().chain(line.split(' '))).unwrap();
             assert_eq!(args.model.execution().provider.choice, expected, "{line}");

@@ -1,30 +1,24 @@
 //! `moescope runtime`: which builds of ONNX Runtime are there, and what starts with them.
 //!
-//! A provider is started in a process of its own: each needs another library, a process takes only one, and a driver
-//! that crashes ends nothing but the try.
+//! A provider is started as it would be for a model, in a worker process of its own: each needs another library, a process
+//! takes only one, and a driver that crashes ends nothing but the try.
 
 use super::args::{ModelArgs, RuntimeCommand};
 use super::console::output;
 use super::failure::Failure;
-use crate::engine::{Backend, Engine, EngineError, EngineOptions, Probe, Provider, Runtime, Store, backend_for, probe};
+use super::load::engine_options;
+use crate::engine::{Engine, EngineError, Probe, Provider, Runtime, Store, probe};
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// How long a provider may take to start. Building kernels for the tiny model takes TensorRT some ten seconds.
-const PROBE_TIME: Duration = Duration::from_secs(90);
 
 pub(super) fn run(command: &RuntimeCommand, model: &ModelArgs) -> Result<(), Failure> {
     match command {
         RuntimeCommand::List { json } => list(*json),
         RuntimeCommand::Install { runtime } => install(*runtime),
         RuntimeCommand::Remove { runtime } => remove(*runtime),
-        RuntimeCommand::Doctor { json } => doctor(*json, model.ort_library.as_deref()),
-        RuntimeCommand::Probe { provider } => probe_here(*provider, model),
+        RuntimeCommand::Doctor { json } => doctor(*json, model),
     }
 }
 
@@ -102,8 +96,8 @@ struct Examined {
     verdict: Verdict,
 }
 
-/// What a try of a provider gave. Also what the trying process writes.
-#[derive(Serialize, Deserialize)]
+/// What a try of a provider gave.
+#[derive(Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 enum Verdict {
     /// It loaded a tiny model and computed.
@@ -152,8 +146,9 @@ struct Doctor {
     providers: Vec<Examined>,
 }
 
-fn doctor(json: bool, library: Option<&Path>) -> Result<(), Failure> {
-    let examined = Provider::ALL.map(|provider| Examined { provider, verdict: examine(provider, library) });
+fn doctor(json: bool, model: &ModelArgs) -> Result<(), Failure> {
+    let engine = Engine::start(engine_options(model)?);
+    let examined = Provider::ALL.map(|provider| Examined { provider, verdict: examine(&engine, provider) });
     let doctor = Doctor { schema: "moescope-doctor/1", providers: examined.into() };
     print(&doctor, json, |out| {
         doctor.providers.iter().try_for_each(|Examined { provider, verdict }| {
@@ -179,55 +174,14 @@ fn doctor(json: bool, library: Option<&Path>) -> Result<(), Failure> {
     if doctor.providers.iter().any(fails) { Err(Failure::Inputs) } else { Ok(()) }
 }
 
-/// Starts a provider in a process of its own.
-fn examine(provider: Provider, library: Option<&Path>) -> Verdict {
-    let fails = |reason| Verdict::fails(provider, reason);
-    match backend_for(provider, library) {
-        Err(EngineError::Provider { remedy, .. }) => Verdict::NotInstalled { remedy },
-        Err(error) => fails(error.to_string()),
-        Ok(backend) => match ask_child(&backend) {
-            Ok(text) => {
-                serde_json::from_str(&text).unwrap_or_else(|_| fails(format!("its try gave no answer: {text}")))
-            }
-            Err(reason) => fails(reason),
-        },
-    }
-}
-
-/// What the trying process wrote, or how it ended.
-fn ask_child(backend: &Backend) -> Result<String, String> {
-    let said = |error: io::Error| format!("the program could not be started to try it: {error}");
-    let mut command = Command::new(std::env::current_exe().map_err(said)?);
-    command.args(["runtime", "probe", backend.provider.id(), "--ort-library"]).arg(&backend.library);
-    // What drivers write of their own to standard error is noise beside the verdict.
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(said)?;
-    let deadline = Instant::now() + PROBE_TIME;
-    while child.try_wait().map_err(said)?.is_none() {
-        if Instant::now() > deadline {
-            // One that has ended by now needs no end.
-            drop(child.kill());
-            drop(child.wait());
-            return Err(format!("it had not started after {} s", PROBE_TIME.as_secs()));
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    let output = child.wait_with_output().map_err(said)?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(format!("trying it ended the process ({})", output.status))
-    }
-}
-
-/// The child's side: starts the provider here and writes the verdict.
-fn probe_here(provider: Provider, model: &ModelArgs) -> Result<(), Failure> {
-    let engine = Engine::start(EngineOptions { library: model.ort_library.clone() });
-    let verdict = match probe(&engine, provider) {
+/// Starts a provider with the library that a load would take.
+fn examine(engine: &Engine, provider: Provider) -> Verdict {
+    match probe(engine, provider) {
         Ok(probe) => Verdict::Starts(probe),
+        Err(EngineError::NotInstalled { remedy, .. }) => Verdict::NotInstalled { remedy },
         Err(EngineError::Provider { reason, .. }) => Verdict::fails(provider, reason),
         Err(error) => Verdict::fails(provider, error.to_string()),
-    };
-    print(&verdict, true, |_| Ok(()))
+    }
 }
 
 /// The library that a loader did not find, from its message: glibc's "libcublasLt.so.13: cannot open shared object file",

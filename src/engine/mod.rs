@@ -22,4 +22,4 @@ pub use protocol::{
     EngineError, Execution, LoadRequest, Loaded, ModelHandle, Phase, RunRequest, RunResult, Tensor, TensorData,
 };
 pub use provider::{AUTO_ORDER, NotStarted, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
-pub use runtime::{Backend, InstallError, Probe, Runtime, Store, backend_for, probe};
+pub use runtime::{Backend, InstallError, Probe, Runtime, Store, probe};

@@ -134,7 +134,15 @@ pub enum EngineError {
         /// What to do next.
         remedy: String,
     },
-    /// The provider that was asked for does not start, or is not installed.
+    /// No library with the provider that was asked for is there.
+    #[error("{provider} is not installed. {remedy}")]
+    NotInstalled {
+        /// Which one.
+        provider: Provider,
+        /// What to do next.
+        remedy: String,
+    },
+    /// The provider that was asked for does not start.
     #[error("{provider} does not start: {reason}. {remedy}")]
     Provider {
         /// Which one.

@@ -176,6 +176,7 @@ impl NotStarted {
         let reason = match error {
             // The sentence about a provider that does not start is said once.
             EngineError::Provider { reason, remedy, .. } => format!("{reason}. {remedy}"),
+            EngineError::NotInstalled { remedy, .. } => format!("it is not installed. {remedy}"),
             other => other.to_string(),
         };
         Self { provider, reason }

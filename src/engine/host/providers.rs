@@ -58,8 +58,8 @@ fn refusal(provider: Provider, reason: &str) -> EngineError {
 
 /// What ONNX Runtime says, without the place in its sources and the condition that was checked there.
 fn own_words(message: &str) -> &str {
-    let message = message.trim();
-    message.rsplit_once(" was false. ").map_or(message, |(_, words)| words)
+    let marks = [" was false. ", " : FAIL : "];
+    marks.iter().fold(message.trim(), |words, mark| words.rsplit_once(mark).map_or(words, |(_, after)| after))
 }
 
 /// Whether a library was built with a provider.
@@ -156,6 +156,8 @@ mod tests {
         let message = "/src/a.cc:65 f()::<lambda()> status == Status::Success was false. Failed to get an adapter\n";
         assert_eq!(own_words(message), "Failed to get an adapter");
         assert_eq!(own_words("plain words"), "plain words");
+        let message = "/src/b.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library a.so";
+        assert_eq!(own_words(message), "Failed to load library a.so");
     }
 
     #[test]

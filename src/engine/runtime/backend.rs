@@ -42,17 +42,9 @@ pub(in crate::engine) struct Candidates {
 /// environment names, is the only library that is used then.
 ///
 /// # Errors
-/// [`EngineError::Library`] without any library, [`EngineError::Provider`] when a required provider is not installed.
+/// [`EngineError::Library`] without any library, [`EngineError::NotInstalled`] when a required provider is not.
 pub(in crate::engine) fn candidates(choice: ProviderChoice, flag: Option<&Path>) -> Result<Candidates, EngineError> {
     Places::of_user(flag)?.candidates(choice)
-}
-
-/// What `provider` would be started with. `flag` is ONNX Runtime's library if one was given by flag.
-///
-/// # Errors
-/// [`EngineError::Provider`] when nothing with it is installed, [`EngineError::Library`] without any library.
-pub fn backend_for(provider: Provider, flag: Option<&Path>) -> Result<Backend, EngineError> {
-    Places::of_user(flag)?.backend(provider)
 }
 
 /// Where libraries may come from.
@@ -175,7 +167,7 @@ fn not_installed(provider: Provider) -> EngineError {
         Some(_) => "There is no build of it for this system: choose another provider".to_owned(),
         None => "CoreML is part of macOS: choose another provider here".to_owned(),
     };
-    EngineError::Provider { provider, reason: "no library with it is installed".to_owned(), remedy }
+    EngineError::NotInstalled { provider, remedy }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod fetch;
 mod probe;
 mod store;
 
-pub use backend::{Backend, backend_for};
+pub use backend::Backend;
 pub(super) use backend::{Candidates, candidates};
 pub(super) use catalogue::CPU_VERSION;
 pub(super) use choose::first_that_starts;
