@@ -52,7 +52,7 @@ pub(super) fn runs_nothing(provider: Provider, placement: &Placement) -> EngineE
 }
 
 fn refusal(provider: Provider, reason: &str) -> EngineError {
-    let remedy = "`moescope runtime doctor` tells what it needs; without it the CPU is used".to_owned();
+    let remedy = "`moescope runtime doctor` tells what it needs".to_owned();
     EngineError::Provider { provider, reason: reason.to_owned(), remedy }
 }
 
