@@ -55,7 +55,7 @@ fn shader_cost(gpu: &mut Gpu, photo: &[u8], side: usize) -> Cost {
     let trace = test_routing(side);
     let measures: Vec<_> = trace.layers.iter().map(TokenMeasures::of).collect();
     let mut renderer = Renderer::new(&gpu.device, &gpu.queue, FORMAT).expect("the device can draw");
-    renderer.set_image(image, PHOTO, photo);
+    renderer.set_image(image, PHOTO, photo).expect("the photo fits");
     renderer.set_routing(routing, &trace, &measures).expect("the routing fits");
     gpu.egui.callback_resources.insert(renderer);
     let size = SCREEN.map(|side| side as f32);

@@ -51,8 +51,8 @@ const DIM_UNSEEN = 0.6;
 // What is left of an unlit patch's overlay.
 const UNLIT_OVERLAY = 0.12;
 
-@group(0) @binding(0) var<uniform> frame: Heatmap;
-@group(0) @binding(1) var scales: texture_2d<f32>;
+@group(1) @binding(0) var<uniform> frame: Heatmap;
+@group(1) @binding(1) var scales: texture_2d<f32>;
 @group(2) @binding(0) var photo: texture_2d<f32>;
 @group(2) @binding(1) var photo_sampler: sampler;
 
@@ -156,7 +156,7 @@ fn overlay_at(p: vec2f) -> vec4f {
 fn rank_of(patch_index: u32, expert: u32) -> u32 {
     if !has_missing_patches || patch_index < frame.num_tokens {
         for (var rank = 0u; rank < frame.top_k; rank++) {
-            if experts[patch_index * frame.top_k + rank] == expert {
+            if routing[HEADER + frame.num_experts + patch_index * frame.top_k + rank] == expert {
                 return rank;
             }
         }
@@ -186,33 +186,39 @@ fn chosen_expert_overlay(patch_index: u32, rank: u32, p: vec2f) -> vec4f {
     if rank >= frame.top_k {
         return vec4f(0.0);
     }
-    let at = patch_index * frame.top_k + rank;
+    let assignments = frame.num_tokens * frame.top_k;
+    let at = HEADER + frame.num_experts + assignments + patch_index * frame.top_k + rank;
     var weight = 1.0;
     if has_weight_opacity {
-        if !is_finite(value_bits[at]) {
+        if !is_finite(routing[at]) {
             return no_value(p);
         }
-        weight = clamp(bitcast<f32>(value_bits[at]), 0.0, 1.0);
+        weight = clamp(bitcast<f32>(routing[at]), 0.0, 1.0);
     }
-    return unpack4x8unorm(colors[frame.num_experts + at]) * weight;
+    return unpack4x8unorm(routing[at + assignments]) * weight;
 }
 
 fn value_overlay(patch_index: u32, p: vec2f) -> vec4f {
     let tokens = frame.num_tokens;
-    var at = tokens * frame.top_k + patch_index;
+    let entropies = HEADER + frame.num_experts + 3u * tokens * frame.top_k;
+    var at = entropies + patch_index;
     switch overlay {
         case OVERLAY_MARGIN: {
             at += tokens;
         }
         case OVERLAY_GATE_PROB: {
-            at = tokens * (frame.top_k + 2u) + patch_index * frame.num_experts + frame.overlay_index;
+            // Left out where they are too large for the GPU.
+            if routing[3] == 0u || frame.overlay_index >= frame.num_experts {
+                return no_value(p);
+            }
+            at = entropies + 2u * tokens + patch_index * frame.num_experts + frame.overlay_index;
         }
         default: {}
     }
-    if !is_finite(value_bits[at]) || (overlay == OVERLAY_GATE_PROB && frame.overlay_index >= frame.num_experts) {
+    if !is_finite(routing[at]) {
         return no_value(p);
     }
-    let t = clamp(bitcast<f32>(value_bits[at]) / frame.scale_max, 0.0, 1.0);
+    let t = clamp(bitcast<f32>(routing[at]) / frame.scale_max, 0.0, 1.0);
     return vec4f(textureLoad(scales, vec2u(u32(floor(t * 255.0 + 0.5)), frame.scale), 0).rgb, 1.0);
 }
 

@@ -3,7 +3,6 @@
 use crate::analysis::Analysis;
 use crate::render::offscreen::Offscreen;
 use crate::render::{ContentKey, RenderError};
-use crate::routing::TokenMeasures;
 use std::time::Instant;
 
 /// A GPU without a window.
@@ -21,11 +20,11 @@ impl Uploader {
     pub(super) fn seconds(&mut self, analysis: &Analysis) -> Result<f64, RenderError> {
         let [image, routing] = [ContentKey(self.next_key), ContentKey(self.next_key + 1)];
         self.next_key += 2;
-        let measures: Vec<TokenMeasures> = analysis.layers.iter().map(|layer| layer.tokens.clone()).collect();
+        let measures = analysis.layers.iter().map(|layer| &layer.tokens);
         let started = Instant::now();
         let photo = &analysis.image;
-        self.offscreen.renderer().set_image(image, [photo.width, photo.height], &photo.rgba);
-        self.offscreen.renderer().set_routing(routing, &analysis.trace, &measures)?;
+        self.offscreen.renderer().set_image(image, [photo.width, photo.height], &photo.rgba)?;
+        self.offscreen.renderer().set_routing(routing, &analysis.trace, measures)?;
         self.offscreen.draw([1, 1], |_, _| {})?;
         let seconds = started.elapsed().as_secs_f64();
         self.offscreen.renderer().retain(&[]);

@@ -31,17 +31,39 @@ pub enum RenderError {
         /// What is missing.
         missing: &'static str,
     },
-    /// A layer's routing does not fit into one GPU buffer.
+    /// A routing does not fit into the GPU's buffers.
     #[error(
-        "layer {layer} needs {bytes} bytes on the GPU, which binds at most {limit}; the numbers are still available"
+        "the routing needs {bytes} bytes on the GPU, which takes at most {limit} at once; the numbers around the picture are \
+         complete. Use an adapter with larger buffers, or a smaller image"
     )]
-    LayerTooLarge {
-        /// Name of the layer.
-        layer: String,
-        /// Bytes that its largest buffer needs.
+    TooLarge {
+        /// Bytes that its largest part needs.
         bytes: u64,
-        /// Bytes that the device binds at once.
+        /// Bytes that the device takes.
         limit: u64,
+    },
+    /// The gate probabilities alone do not fit into the GPU's buffers.
+    #[error(
+        "the gate probabilities need {bytes} bytes on the GPU, which takes at most {limit} at once: they cannot be drawn. \
+         Everything else can, and their numbers are complete"
+    )]
+    GateProbsTooLarge {
+        /// Bytes that they need.
+        bytes: u64,
+        /// Bytes that the device takes.
+        limit: u64,
+    },
+    /// The GPU's memory is full.
+    #[error(
+        "the GPU has not enough memory left to draw this; the numbers around the picture are complete. Close other programs \
+         that use the GPU, or choose a software one with VK_DRIVER_FILES"
+    )]
+    OutOfMemory,
+    /// The device took the data for something else than they are, or is gone.
+    #[error("the GPU did not take the data to draw: {reason}. Open the image again, or restart the window")]
+    Upload {
+        /// wgpu's own words.
+        reason: String,
     },
     /// A picture was asked for that the device cannot draw at once.
     #[error("a picture of {width} × {height} pixels cannot be drawn; each side must be between 1 and {limit}")]

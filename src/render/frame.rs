@@ -105,7 +105,7 @@ pub struct HeatmapFrame {
     pub style: HeatmapStyle,
 }
 
-/// One load chart in one frame: a bar per expert, centred on the expert's number.
+/// One load chart in one frame: a bar per expert, centred on the expert's number. Heights are what the GPU counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BarsFrame {
     /// The routing whose loads are shown.
@@ -118,10 +118,12 @@ pub struct BarsFrame {
     pub plot_px: [f32; 4],
     /// Expert numbers at the left and the right edge; expert 0 is centred on 0.
     pub x_range: [f32; 2],
-    /// Loads (tokens × ranks) at the lower and the upper edge.
-    pub y_range: [f32; 2],
+    /// Load (tokens × ranks) at the upper edge; the largest of the layer if there is none. The lower edge is 0.
+    pub y_max: Option<f32>,
     /// Width of a bar, as a share of the distance between two experts.
     pub bar_width: f32,
+    /// Marks each expert's importance, where its load would be if loads were shared out in the same proportions.
+    pub importance_marks: bool,
     /// Only this expert's bar stays lit, under a fine hatch.
     pub lit_expert: Option<u32>,
     /// The bar under the pointer.

@@ -1,7 +1,7 @@
 //! The uniforms as the shaders declare them, field by field. Tests compare sizes and offsets with the WGSL.
 
 use super::frame::{BarsFrame, HeatmapFrame, HeatmapStyle, Overlay};
-use crate::routing::PatchGrid;
+use crate::routing::{LayerRouting, PatchGrid};
 use bytemuck::{Pod, Zeroable};
 
 /// In place of an expert or a patch.
@@ -9,6 +9,8 @@ const NONE: u32 = u32::MAX;
 
 const DIM_OUTSIDE: u32 = 1;
 const DARK: u32 = 2;
+
+const IMPORTANCE_MARKS: u32 = 1;
 
 /// Opacity of the lines between large patches.
 const GRID_OPACITY: f32 = 0.22;
@@ -24,6 +26,16 @@ pub(super) struct LayerShape {
     pub num_experts: u32,
     /// k.
     pub top_k: u32,
+}
+
+impl LayerShape {
+    pub fn of(routing: &LayerRouting) -> Self {
+        Self {
+            num_tokens: routing.num_tokens() as u32,
+            num_experts: routing.num_experts() as u32,
+            top_k: routing.top_k() as u32,
+        }
+    }
 }
 
 /// `Heatmap` in heatmap.wgsl.
@@ -107,11 +119,12 @@ pub(super) struct BarsUniform {
     pub view: [f32; 4],
     pub plot: [f32; 4],
     pub x_range: [f32; 2],
-    pub y_range: [f32; 2],
+    pub y_max: f32,
+    pub bar_width: f32,
     pub num_experts: u32,
     pub lit: u32,
     pub hovered: u32,
-    pub bar_width: f32,
+    pub flags: u32,
     pub pixels_per_point: f32,
     pub padding: [u32; 3],
 }
@@ -162,11 +175,12 @@ impl BarsUniform {
             view: frame.view_px,
             plot: frame.plot_px,
             x_range: frame.x_range,
-            y_range: frame.y_range,
+            y_max: frame.y_max.unwrap_or(0.0),
+            bar_width: frame.bar_width,
             num_experts: layer.num_experts,
             lit: frame.lit_expert.unwrap_or(NONE),
             hovered: frame.hovered.unwrap_or(NONE),
-            bar_width: frame.bar_width,
+            flags: if frame.importance_marks { IMPORTANCE_MARKS } else { 0 },
             pixels_per_point: frame.pixels_per_point,
             padding: [0; 3],
         }

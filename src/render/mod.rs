@@ -11,6 +11,8 @@ mod buffers;
 mod device;
 mod error;
 mod frame;
+mod guard;
+mod health;
 mod layout;
 pub mod offscreen;
 mod palette;
@@ -19,11 +21,14 @@ mod pane;
 mod photo;
 mod pipelines;
 mod scale;
+mod sections;
 
-pub use device::device_descriptor;
+pub use device::{Adapters, choose_adapter, device_descriptor};
 pub use error::RenderError;
 pub use frame::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, PaneId};
-pub use palette::{expert_color, text_color_on};
+pub use health::DeviceHealth;
+pub use palette::{LayerPalette, busiest_experts, expert_color, text_color_on};
+pub use photo::fitted_to_texture;
 pub use scale::ColorScale;
 
 #[cfg(test)]
@@ -35,6 +40,7 @@ use layout::{BarsUniform, HeatmapFeatures, HeatmapUniform};
 use pane::Pane;
 use photo::Photo;
 use pipelines::Pipelines;
+use sections::Sections;
 use std::collections::HashMap;
 
 /// Draws heatmaps and load bars into render passes of one target format.
@@ -46,8 +52,9 @@ pub struct Renderer {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Pipelines,
-    photos: HashMap<ContentKey, Photo>,
-    routings: HashMap<ContentKey, RoutingBuffers>,
+    /// What could not be uploaded is remembered too, so that it is tried once and not in every frame.
+    photos: HashMap<ContentKey, Result<Photo, RenderError>>,
+    routings: HashMap<ContentKey, Result<RoutingBuffers, RenderError>>,
     panes: HashMap<PaneId, Pane>,
     /// Bound where a heatmap shows a photo alone.
     no_layer: LayerBuffers,
@@ -60,13 +67,17 @@ impl Renderer {
     /// colours.
     ///
     /// # Errors
-    /// [`RenderError::Unsupported`] when the device was made without storage buffers or compute shaders; make it with
+    /// [`RenderError::Unsupported`] when the device was made without storage buffers; make it with
     /// [`device_descriptor`].
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat) -> Result<Self, RenderError> {
         device::check(device)?;
-        let pipelines = Pipelines::new(device, queue, target);
+        guard::watched(device, || Self::build(device, queue, target))
+    }
+
+    fn build(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat) -> Result<Self, RenderError> {
+        let pipelines = Pipelines::new(device, queue, target, device::can_compute(device));
         let no_layer = LayerBuffers::empty(device, &pipelines);
-        let no_photo = Photo::new(device, queue, &pipelines, [1, 1], &[0; 4]);
+        let no_photo = Photo::new(device, queue, &pipelines, [1, 1], &[0; 4])?;
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
@@ -79,35 +90,46 @@ impl Renderer {
         })
     }
 
-    /// Uploads a photo with its mip levels, unless its key is known: 8-bit RGBA with straight alpha, `width * height * 4`
-    /// bytes from top to bottom. A photo beyond the device's limits is reduced, which no later call has to know.
-    pub fn set_image(&mut self, key: ContentKey, size: [u32; 2], rgba: &[u8]) {
-        self.photos.entry(key).or_insert_with(|| Photo::new(&self.device, &self.queue, &self.pipelines, size, rgba));
+    /// Whether the statistics that charts are drawn from are computed on the GPU. Where it has no compute shaders they are
+    /// computed on the CPU and uploaded.
+    #[must_use]
+    pub fn computes_statistics(&self) -> bool {
+        self.pipelines.stats.is_some()
     }
 
-    /// Uploads the routing of all layers, unless its key is known, and counts the loads on the GPU. `measures` holds one
-    /// entry per layer of `trace`.
+    /// Uploads a photo with its mip levels, unless its key is known: 8-bit RGBA with straight alpha, `width * height * 4`
+    /// bytes from top to bottom. A photo beyond the device's limits is reduced, which no later call has to know.
     ///
     /// # Errors
-    /// [`RenderError::LayerTooLarge`] when a layer's gate probabilities exceed what the GPU binds at once. Nothing is kept
-    /// then.
-    pub fn set_routing(
+    /// [`RenderError::OutOfMemory`] or [`RenderError::Upload`]; the same again for a key that failed before.
+    pub fn set_image(&mut self, key: ContentKey, size: [u32; 2], rgba: &[u8]) -> Result<(), RenderError> {
+        let Self { device, queue, pipelines, .. } = self;
+        let upload = || guard::watched(device, || Photo::new(device, queue, pipelines, size, rgba));
+        self.photos.entry(key).or_insert_with(upload).as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    /// Uploads the routing of all layers at once, unless its key is known, and computes the statistics of the charts.
+    /// `measures` holds one entry per layer of `trace`.
+    ///
+    /// # Errors
+    /// [`RenderError::TooLarge`] when the routing exceeds what the GPU takes even without gate probabilities,
+    /// [`RenderError::OutOfMemory`] or [`RenderError::Upload`]; the same again for a key that failed before.
+    pub fn set_routing<'a>(
         &mut self,
         key: ContentKey,
         trace: &RoutingTrace,
-        measures: &[TokenMeasures],
-    ) -> Result<(), RenderError> {
-        if !self.routings.contains_key(&key) {
-            let buffers = RoutingBuffers::new(&self.device, &self.queue, &self.pipelines, trace, measures)?;
-            self.routings.insert(key, buffers);
-        }
-        Ok(())
+        measures: impl IntoIterator<Item = &'a TokenMeasures>,
+    ) -> Result<Uploaded, RenderError> {
+        let Self { device, queue, pipelines, .. } = self;
+        let upload = || RoutingBuffers::new(device, queue, pipelines, trace, measures);
+        let routing = self.routings.entry(key).or_insert_with(upload);
+        routing.as_ref().map(|routing| routing.uploaded.clone()).map_err(Clone::clone)
     }
 
     /// Whether a photo or a routing is uploaded under this key.
     #[must_use]
     pub fn has(&self, key: ContentKey) -> bool {
-        self.photos.contains_key(&key) || self.routings.contains_key(&key)
+        self.photo(key).is_some() || self.routing(key).is_some()
     }
 
     /// Frees every photo and routing whose key is not listed, and the panes that show none of the rest.
@@ -120,7 +142,7 @@ impl Renderer {
     /// Takes this frame's numbers of a heatmap. A photo or routing that is not uploaded is left out of the picture.
     pub fn prepare_heatmap(&mut self, pane: PaneId, frame: &HeatmapFrame) {
         let layer = self.layer(frame.routing, frame.layer);
-        let photo = self.photos.get(&frame.image).unwrap_or(&self.no_photo);
+        let photo = self.photo(frame.image).unwrap_or(&self.no_photo);
         let uniform = HeatmapUniform::new(frame, layer.shape, photo.size);
         let features = HeatmapFeatures::new(frame, &uniform, photo.size);
         self.pipelines.prepare_heatmap(&self.device, features);
@@ -134,13 +156,13 @@ impl Renderer {
     pub fn paint_heatmap(&self, pass: &mut wgpu::RenderPass<'_>, pane: PaneId) {
         let Some(pane) = self.panes.get(&pane) else { return };
         let Some(pipeline) = pane.features.and_then(|features| self.pipelines.heatmap(features)) else { return };
-        let photo = pane.contents[0].and_then(|key| self.photos.get(&key)).unwrap_or(&self.no_photo);
+        let photo = pane.contents[0].and_then(|key| self.photo(key)).unwrap_or(&self.no_photo);
         let layer = self.layer(pane.contents[1], pane.layer);
         let [x, y, width, height] = pane.viewport;
         pass.set_viewport(x, y, width, height, 0.0, 1.0);
         pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, &pane.bind_group, &[]);
-        pass.set_bind_group(1, &layer.bind_group, &[]);
+        pass.set_bind_group(0, &layer.bind_group, &[]);
+        pass.set_bind_group(1, &pane.bind_group, &[]);
         pass.set_bind_group(2, &photo.bind_group, &[]);
         pass.draw(0..3, 0..1);
     }
@@ -157,13 +179,21 @@ impl Renderer {
         let Some(pane) = self.panes.get(&pane) else { return };
         let layer = self.layer(pane.contents[1], pane.layer);
         pass.set_pipeline(&self.pipelines.bars);
-        pass.set_bind_group(0, &pane.bind_group, &[]);
-        pass.set_bind_group(1, &layer.bind_group, &[]);
+        pass.set_bind_group(0, &layer.bind_group, &[]);
+        pass.set_bind_group(1, &pane.bind_group, &[]);
         pass.draw(0..3, 0..1);
     }
 
+    fn photo(&self, key: ContentKey) -> Option<&Photo> {
+        self.photos.get(&key)?.as_ref().ok()
+    }
+
+    fn routing(&self, key: ContentKey) -> Option<&RoutingBuffers> {
+        self.routings.get(&key)?.as_ref().ok()
+    }
+
     fn layer(&self, routing: Option<ContentKey>, layer: usize) -> &LayerBuffers {
-        let routing = routing.and_then(|key| self.routings.get(&key));
+        let routing = routing.and_then(|key| self.routing(key));
         routing.and_then(|routing| routing.layers.get(layer)).unwrap_or(&self.no_layer)
     }
 
@@ -173,6 +203,25 @@ impl Renderer {
         pane.layer = layer;
         pane.write(&self.queue, uniform);
         pane
+    }
+}
+
+/// How much of a routing the GPU took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uploaded {
+    /// Everything.
+    Whole,
+    /// Everything but the gate probabilities, whose overlay shows no values; the error says why.
+    WithoutGateProbs(RenderError),
+}
+
+impl Uploaded {
+    fn new(sections: &Sections, limits: &wgpu::Limits) -> Self {
+        if sections.has_gate_probs {
+            return Self::Whole;
+        }
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        Self::WithoutGateProbs(RenderError::GateProbsTooLarge { bytes: sections.gate_prob_bytes(), limit })
     }
 }
 

@@ -1,6 +1,8 @@
 //! The same pictures without a window: for PNG files and for tests.
 
-use super::{ContentKey, HeatmapFrame, HeatmapStyle, PaneId, RenderError, Renderer, device_descriptor};
+use super::{
+    ContentKey, HeatmapFrame, HeatmapStyle, Overlay, PaneId, RenderError, Renderer, Uploaded, device_descriptor,
+};
 use crate::routing::{PatchGrid, RoutingTrace, TokenMeasures};
 use image::RgbaImage;
 use std::sync::mpsc;
@@ -40,8 +42,18 @@ impl Offscreen {
     /// [`RenderError::NoAdapter`], [`RenderError::Device`] or [`RenderError::Unsupported`], each with what to do.
     pub fn new() -> Result<Self, RenderError> {
         let (device, queue) = pollster::block_on(open_device())?;
+        Self::on(device, queue)
+    }
+
+    /// On a device that is open already.
+    pub(super) fn on(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self, RenderError> {
         let renderer = Renderer::new(&device, &queue, Self::FORMAT)?;
         Ok(Self { device, queue, renderer })
+    }
+
+    #[cfg(test)]
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.device
     }
 
     /// The renderer, to upload with and to prepare panes.
@@ -52,13 +64,17 @@ impl Offscreen {
     /// Draws one heatmap that fills a picture of `size` pixels, the image in proportion in its middle.
     ///
     /// # Errors
-    /// As [`draw`](Self::draw) and [`Renderer::set_routing`].
+    /// As [`draw`](Self::draw), [`Renderer::set_image`] and [`Renderer::set_routing`];
+    /// [`RenderError::GateProbsTooLarge`] when they are asked for.
     pub fn draw_heatmap(&mut self, picture: &HeatmapPicture<'_>, size: [u32; 2]) -> Result<RgbaImage, RenderError> {
         let (image, routing, pane) = (ContentKey(0), ContentKey(1), PaneId(0));
         let measures: Vec<_> = picture.trace.layers.iter().map(TokenMeasures::of).collect();
         self.renderer.retain(&[]);
-        self.renderer.set_image(image, picture.image_size, picture.rgba);
-        self.renderer.set_routing(routing, picture.trace, &measures)?;
+        self.renderer.set_image(image, picture.image_size, picture.rgba)?;
+        let uploaded = self.renderer.set_routing(routing, picture.trace, &measures)?;
+        if let (Uploaded::WithoutGateProbs(reason), Overlay::GateProb { .. }) = (uploaded, picture.style.overlay) {
+            return Err(reason);
+        }
         let image_size = picture.image_size.map(|side| side as f32);
         let frame = HeatmapFrame {
             image,
@@ -113,13 +129,15 @@ impl Offscreen {
         self.read_back(encoder, &target)
     }
 
-    /// The loads [E] of an uploaded layer, as the GPU counted them.
+    /// The statistics of an uploaded layer as the GPU has them, in the words of shaders/layer_stats.wgsl.
     #[cfg(test)]
-    pub(super) fn read_loads(&self, routing: ContentKey, layer: usize) -> Result<Vec<u32>, RenderError> {
-        let loads = &self.renderer.layer(Some(routing), layer).loads;
-        let buffer = self.create_mappable(loads.size());
+    pub(super) fn read_stats(&self, routing: ContentKey, layer: usize) -> Result<Vec<u32>, RenderError> {
+        let routing = self.renderer.routing(routing).ok_or_else(|| read_back_error(&"it is not uploaded"))?;
+        let range = &routing.layers[layer].stats;
+        let size = range.end - range.start;
+        let buffer = self.create_mappable(size);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(loads, 0, &buffer, 0, loads.size());
+        encoder.copy_buffer_to_buffer(&routing.stats, range.start, &buffer, 0, size);
         self.queue.submit([encoder.finish()]);
         Ok(bytemuck::pod_collect_to_vec(&read_buffer(&self.device, &buffer)?))
     }

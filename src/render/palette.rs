@@ -1,12 +1,76 @@
 //! One colour per expert, the same in the heatmap, the bars, the legend and every report.
 
 use super::palette_table::EXPERT_COLORS;
+use crate::routing::LayerRouting;
 
 /// The sRGB colour of an expert. The first 64 come from a table whose first 8, and then first 20, lie as far apart as
 /// colours can, also for colour-blind people; beyond, hue and lightness go around, and only a number can tell experts apart.
 #[must_use]
 pub fn expert_color(expert: u32) -> [u8; 3] {
     EXPERT_COLORS.get(expert as usize).copied().unwrap_or_else(|| cycled_color(expert))
+}
+
+/// Which experts of a layer have a colour. Nobody tells thousands of colours apart, so with more experts than the table
+/// has colours only the busiest are coloured, each in its own colour, and the rest is grey.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerPalette {
+    /// In the order of their numbers; `None` where all are coloured.
+    busiest: Option<Vec<u32>>,
+}
+
+impl LayerPalette {
+    /// As many experts have a colour each.
+    pub const ALL_COLORED: usize = EXPERT_COLORS.len();
+    /// How many are coloured where there are more.
+    pub const BUSIEST: usize = 20;
+    /// The colour of the rest: no colour of any expert, and visible on light and dark ground.
+    pub const REST: [u8; 3] = [128, 130, 134];
+
+    /// From the load of each expert `[E]`.
+    #[must_use]
+    pub fn of(load: &[u64]) -> Self {
+        let busiest = (load.len() > Self::ALL_COLORED).then(|| {
+            let mut busiest = busiest_experts(load, Self::BUSIEST);
+            busiest.sort_unstable();
+            busiest
+        });
+        Self { busiest }
+    }
+
+    /// From a layer's routing.
+    pub(super) fn of_routing(routing: &LayerRouting) -> Self {
+        if routing.num_experts() <= Self::ALL_COLORED {
+            return Self::default();
+        }
+        let mut load = vec![0; routing.num_experts()];
+        routing.experts().iter().for_each(|expert| load[expert.0 as usize] += 1);
+        Self::of(&load)
+    }
+
+    /// Whether an expert has a colour of its own.
+    #[must_use]
+    pub fn is_colored(&self, expert: u32) -> bool {
+        self.busiest.as_ref().is_none_or(|busiest| busiest.binary_search(&expert).is_ok())
+    }
+
+    /// The sRGB colour of an expert in this layer.
+    #[must_use]
+    pub fn color(&self, expert: u32) -> [u8; 3] {
+        if self.is_colored(expert) { expert_color(expert) } else { Self::REST }
+    }
+}
+
+/// The experts with the largest loads, the busiest first and ties by their numbers; none without load, `count` at most.
+#[must_use]
+pub fn busiest_experts(load: &[u64], count: usize) -> Vec<u32> {
+    let busier = |&a: &u32, &b: &u32| load[b as usize].cmp(&load[a as usize]).then(a.cmp(&b));
+    let mut experts: Vec<u32> = (0..load.len() as u32).filter(|&expert| load[expert as usize] > 0).collect();
+    if count < experts.len() {
+        experts.select_nth_unstable_by(count, busier);
+        experts.truncate(count);
+    }
+    experts.sort_unstable_by(busier);
+    experts
 }
 
 /// Black or white, whichever is easier to read on a colour (the higher WCAG contrast).

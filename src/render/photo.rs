@@ -1,5 +1,6 @@
 //! A photo as a texture with mip levels, so that it neither shimmers when reduced nor blurs at its own size.
 
+use super::RenderError;
 use super::pipelines::{Pipelines, TEXEL_FORMAT};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{PixelType, ResizeOptions, Resizer};
@@ -18,8 +19,14 @@ pub(super) struct Photo {
 
 impl Photo {
     /// `rgba` has straight alpha and `size[0] * size[1] * 4` bytes.
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, pipelines: &Pipelines, size: [u32; 2], rgba: &[u8]) -> Self {
-        let (size, texels) = fit(size, premultiplied(rgba), device.limits().max_texture_dimension_2d);
+    pub fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        pipelines: &Pipelines,
+        size: [u32; 2],
+        rgba: &[u8],
+    ) -> Result<Self, RenderError> {
+        let (size, texels) = fitted_to_texture(size, rgba, device.limits().max_texture_dimension_2d);
         let texture = create_texture(device, size);
         queue.write_texture(
             texture.as_image_copy(),
@@ -37,8 +44,15 @@ impl Photo {
                 wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::Sampler(&pipelines.photo_sampler) },
             ],
         });
-        Self { size, bind_group }
+        Ok(Self { size, bind_group })
     }
+}
+
+/// What a texture of at most `max_side` holds of an image of 8-bit RGBA with straight alpha: its size, and its texels,
+/// premultiplied.
+#[must_use]
+pub fn fitted_to_texture(size: [u32; 2], rgba: &[u8], max_side: u32) -> ([u32; 2], Cow<'_, [u8]>) {
+    fit(size, premultiplied(rgba), max_side)
 }
 
 /// Filtering mixes neighbours, and a transparent one must not lend its colour.

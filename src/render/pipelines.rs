@@ -5,10 +5,13 @@ use super::layout::HeatmapFeatures;
 use super::scale::{ColorScale, scale_table};
 use std::collections::HashMap;
 
-/// Storage buffers that one shader stage binds.
-pub(super) const STORAGE_BUFFERS: u32 = 4;
-/// `@workgroup_size` of load_count.wgsl.
-pub(super) const WORKGROUP_SIZE: u32 = 64;
+/// Storage buffers that one shader stage binds: the routing and the statistics of a layer.
+pub(super) const STORAGE_BUFFERS: u32 = 2;
+/// Invocations per workgroup of layer_stats.wgsl, and how many experts a workgroup of `sum_importance` takes at a time.
+pub(super) const STATS_INVOCATIONS: u32 = 128;
+pub(super) const STATS_TILE: u32 = 8;
+/// Bytes that a workgroup of layer_stats.wgsl shares: two floats and a padded vector of three numbers per invocation.
+pub(super) const STATS_STORAGE: u32 = STATS_INVOCATIONS * (4 + 4 + 16);
 /// Format of photos and colour scales: bytes as they are.
 pub(super) const TEXEL_FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
@@ -22,7 +25,8 @@ pub(super) const LOAD_BARS_WGSL: &str = concat!(
     include_str!("../../shaders/layer.wgsl"),
     include_str!("../../shaders/load_bars.wgsl")
 );
-pub(super) const LOAD_COUNT_WGSL: &str = include_str!("../../shaders/load_count.wgsl");
+pub(super) const LAYER_STATS_WGSL: &str =
+    concat!(include_str!("../../shaders/layer.wgsl"), include_str!("../../shaders/layer_stats.wgsl"));
 pub(super) const MIPMAP_WGSL: &str = include_str!("../../shaders/mipmap.wgsl");
 
 #[derive(Debug)]
@@ -32,7 +36,8 @@ pub(super) struct Pipelines {
     target: wgpu::TextureFormat,
     pub bars: wgpu::RenderPipeline,
     pub mipmap: wgpu::RenderPipeline,
-    pub load_count: wgpu::ComputePipeline,
+    /// `None` where the device cannot compute.
+    pub stats: Option<StatsPipelines>,
     /// Uniform and colour scales.
     pub pane_layout: wgpu::BindGroupLayout,
     /// The buffers of a layer, to draw from.
@@ -41,24 +46,20 @@ pub(super) struct Pipelines {
     pub photo_layout: wgpu::BindGroupLayout,
     /// The larger mip level.
     pub mipmap_layout: wgpu::BindGroupLayout,
-    /// Chosen experts, and the loads to count.
-    pub load_count_layout: wgpu::BindGroupLayout,
     pub scales: wgpu::TextureView,
     pub photo_sampler: wgpu::Sampler,
 }
 
 impl Pipelines {
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat) -> Self {
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, target: wgpu::TextureFormat, can_compute: bool) -> Self {
         let fragment = wgpu::ShaderStages::FRAGMENT;
-        let compute = wgpu::ShaderStages::COMPUTE;
         let pane_layout = bind_group_layout(device, "pane", fragment, &[UNIFORM, TEXTURE]);
         let layer_layout = bind_group_layout(device, "layer", fragment, &[READ; STORAGE_BUFFERS as usize]);
         let photo_layout = bind_group_layout(device, "photo", fragment, &[TEXTURE, SAMPLER]);
         let mipmap_layout = bind_group_layout(device, "mipmap", fragment, &[TEXTURE]);
-        let load_count_layout = bind_group_layout(device, "load count", compute, &[READ, READ_WRITE]);
 
-        let heatmap = DrawPass::new(device, "heatmap", HEATMAP_WGSL, &[&pane_layout, &layer_layout, &photo_layout]);
-        let bars = DrawPass::new(device, "load bars", LOAD_BARS_WGSL, &[&pane_layout, &layer_layout]);
+        let heatmap = DrawPass::new(device, "heatmap", HEATMAP_WGSL, &[&layer_layout, &pane_layout, &photo_layout]);
+        let bars = DrawPass::new(device, "load bars", LOAD_BARS_WGSL, &[&layer_layout, &pane_layout]);
         let mipmap = DrawPass::new(device, "mipmap", MIPMAP_WGSL, &[&mipmap_layout]);
         Self {
             bars: bars.pipeline(device, target, Some(BLEND), &[target_constant(target)]),
@@ -66,12 +67,11 @@ impl Pipelines {
             heatmap,
             heatmaps: HashMap::new(),
             target,
-            load_count: compute_pipeline(device, "load count", LOAD_COUNT_WGSL, &load_count_layout),
+            stats: can_compute.then(|| StatsPipelines::new(device)),
             pane_layout,
             layer_layout,
             photo_layout,
             mipmap_layout,
-            load_count_layout,
             scales: upload_scales(device, queue),
             photo_sampler: device.create_sampler(&wgpu::SamplerDescriptor {
                 label: Some("photo"),
@@ -176,20 +176,38 @@ impl DrawPass {
     }
 }
 
-fn compute_pipeline(
-    device: &wgpu::Device,
-    name: &str,
-    wgsl: &'static str,
-    layout: &wgpu::BindGroupLayout,
-) -> wgpu::ComputePipeline {
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(name),
-        layout: Some(&pipeline_layout(device, name, &[layout])),
-        module: &shader_module(device, name, wgsl),
-        entry_point: None,
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    })
+/// The steps of layer_stats.wgsl, in their order.
+#[derive(Debug)]
+pub(super) struct StatsPipelines {
+    pub count_loads: wgpu::ComputePipeline,
+    pub sum_importance: wgpu::ComputePipeline,
+    pub total: wgpu::ComputePipeline,
+    /// The routing of a layer, and its statistics to fill.
+    pub layout: wgpu::BindGroupLayout,
+}
+
+impl StatsPipelines {
+    fn new(device: &wgpu::Device) -> Self {
+        let layout = bind_group_layout(device, "statistics", wgpu::ShaderStages::COMPUTE, &[READ, READ_WRITE]);
+        let pipeline_layout = pipeline_layout(device, "statistics", &[&layout]);
+        let module = shader_module(device, "statistics", LAYER_STATS_WGSL);
+        let pipeline = |entry_point| {
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(entry_point),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(entry_point),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            })
+        };
+        Self {
+            count_loads: pipeline("count_loads"),
+            sum_importance: pipeline("sum_importance"),
+            total: pipeline("total"),
+            layout,
+        }
+    }
 }
 
 fn pipeline_layout(device: &wgpu::Device, name: &str, layouts: &[&wgpu::BindGroupLayout]) -> wgpu::PipelineLayout {

@@ -7,15 +7,17 @@ use super::panels::images::{ImagesUi, images_ui, samples_ui};
 use super::panels::{
     help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
 };
+use super::reopen::Movable;
 use super::screenshot::{Photographer, Progress};
 use super::settings::Settings;
 use super::state::{AppState, Side, file_name};
 use super::thumbnails::ThumbnailTextures;
-use super::{design, dialogs, gpu, shortcuts};
-use crate::analysis::{AnalysisService, ImageId, OutcomeId, Wanted};
+use super::waker::Waker;
+use super::window_gpu::WindowGpu;
+use super::{design, dialogs, shortcuts};
+use crate::analysis::{AnalysisService, Wanted};
 use crate::engine::{Engine, Execution};
 use crate::input::{DecodedImage, ImageSource};
-use eframe::egui_wgpu::RenderState;
 use egui::{CentralPanel, Frame, Margin, Panel, Ui};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,12 +53,11 @@ pub struct App {
     commands: CommandSender,
     inbox: Receiver<Command>,
     thumbnails: ThumbnailTextures,
-    render_state: Option<RenderState>,
+    waker: Waker,
+    gpu: WindowGpu,
     panels: PanelState,
     /// What was asked of the worker last.
     asked: Option<Wanted>,
-    /// What the GPU keeps buffers for.
-    kept: (Vec<ImageId>, Vec<OutcomeId>),
     pasted: u32,
     title: String,
     photographer: Option<Photographer>,
@@ -84,27 +85,22 @@ impl App {
         let ctx = &cc.egui_ctx;
         design::install(ctx);
         let (sender, inbox) = channel();
-        let wake = ctx.clone();
-        let service = AnalysisService::start(engine, start.execution.clone(), move || wake.request_repaint())?;
+        let waker = Waker::new(ctx);
+        let wake = waker.clone();
+        let service = AnalysisService::start(engine, start.execution.clone(), move || wake.wake())?;
         let mut state = AppState::new(settings, start.default_model.clone());
-        let render_state = cc.wgpu_render_state.clone().filter(|render_state| match gpu::install(render_state) {
-            Ok(()) => true,
-            Err(reason) => {
-                state.notify("Pictures cannot be drawn", reason);
-                false
-            }
-        });
+        let gpu = WindowGpu::open(cc, &waker, &mut state);
         open_first(&mut state, start);
         Ok(Self {
             state,
             service,
-            commands: CommandSender::new(sender, ctx.clone()),
+            commands: CommandSender::new(sender, waker.clone()),
+            waker,
             inbox,
             thumbnails: ThumbnailTextures::start(ctx)?,
-            render_state,
+            gpu,
             panels: PanelState::default(),
             asked: None,
-            kept: Default::default(),
             pasted: 0,
             title: String::new(),
             photographer,
@@ -171,18 +167,6 @@ impl App {
         }
     }
 
-    fn free_gpu_memory(&mut self) {
-        let Some(render_state) = &self.render_state else { return };
-        let shown = self.state.shown().map(|shown| shown.image);
-        let decoded = self.state.decoded.as_ref().map(|(id, _)| *id);
-        let images: Vec<ImageId> = shown.into_iter().chain(decoded).collect();
-        let keep = (images, self.state.results.ids().collect());
-        if keep != self.kept {
-            gpu::retain(render_state, &keep.0, keep.1.iter().copied());
-            self.kept = keep;
-        }
-    }
-
     fn apply_settings(&mut self, ctx: &egui::Context) {
         let settings = &self.state.settings;
         if ctx.options(|options| options.theme_preference) != settings.theme {
@@ -224,14 +208,14 @@ impl eframe::App for App {
         self.thumbnails.update(ctx);
         self.apply_commands(ctx);
         self.ask();
-        self.free_gpu_memory();
+        self.gpu.update(&mut self.state);
         self.apply_settings(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
         self.take_input(&ctx);
-        let view = ViewCtx::new(&self.state, &self.commands, self.render_state.is_some(), self.panels.heatmap.hovered);
+        let view = ViewCtx::new(&self.state, &self.commands, self.gpu.can_draw(), self.panels.heatmap.hovered);
         window_ui(ui, &view, &self.thumbnails, &mut self.panels);
         help::help_ui(ui, &view);
         drop_hint_ui(&ctx);
@@ -246,6 +230,27 @@ impl eframe::App for App {
 
     fn persist_egui_memory(&self) -> bool {
         self.photographer.is_none()
+    }
+}
+
+impl Movable for App {
+    fn lost_device(&self) -> Option<String> {
+        self.gpu.lost_device()
+    }
+
+    fn move_to(&mut self, cc: &eframe::CreationContext<'_>, reason: &str) -> std::io::Result<()> {
+        design::install(&cc.egui_ctx);
+        self.waker.move_to(&cc.egui_ctx);
+        self.thumbnails = ThumbnailTextures::start(&cc.egui_ctx)?;
+        self.gpu = WindowGpu::open(cc, &self.waker, &mut self.state);
+        self.title.clear();
+        self.state.notify(
+            "The graphics device was lost, and the window was opened again",
+            format!(
+                "Everything that was open is here. The driver said: {reason}. If it happens again, update the driver"
+            ),
+        );
+        Ok(())
     }
 }
 

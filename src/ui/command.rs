@@ -1,6 +1,7 @@
 //! Everything that a person can ask of the window, as plain data. Panels send commands; only the state applies them.
 
 use super::state::{OverlayKind, Side};
+use super::waker::Waker;
 use crate::analysis::ImageId;
 use crate::input::DecodedImage;
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
@@ -90,21 +91,21 @@ pub enum Command {
 #[derive(Clone)]
 pub struct CommandSender {
     sender: Sender<Command>,
-    ctx: egui::Context,
+    waker: Waker,
 }
 
 impl CommandSender {
-    /// Commands go to `sender`, and `ctx` draws the next frame.
+    /// Commands go to `sender`, and `waker`'s window draws the next frame.
     #[must_use]
-    pub fn new(sender: Sender<Command>, ctx: egui::Context) -> Self {
-        Self { sender, ctx }
+    pub fn new(sender: Sender<Command>, waker: Waker) -> Self {
+        Self { sender, waker }
     }
 
     /// Sends a command. May be called from any thread.
     pub fn send(&self, command: Command) {
         // The receiver lives as long as the window; after that nobody can see the effect.
         if self.sender.send(command).is_ok() {
-            self.ctx.request_repaint();
+            self.waker.wake();
         }
     }
 }

@@ -1,42 +1,93 @@
 //! The glue between egui and our renderer: paint callbacks that carry this frame's numbers, and nothing else.
 
 use super::ctx::ViewCtx;
+use super::plain;
 use super::state::{AppState, OverlayKind};
-use crate::analysis::{Analysis, ImageId, Outcome, OutcomeId};
+use super::waker::Waker;
+use crate::analysis::{ImageId, Outcome, OutcomeId};
 use crate::input::DecodedImage;
-use crate::render::{BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Renderer};
-use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, TokenMeasures};
-use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor, wgpu};
+use crate::render::{self, BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Renderer, Uploaded};
+use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect};
+use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, ScreenDescriptor, wgpu};
 use egui::{PaintCallbackInfo, Rect, Ui, vec2};
 use std::sync::Arc;
 
-pub use crate::render::PaneId;
+pub use crate::render::{Adapters, DeviceHealth, PaneId};
+pub use eframe::egui_wgpu::RenderState;
 
 /// How the window asks for its device: with the adapter's own limits, which our shaders need on some backends.
 #[must_use]
-pub fn configuration() -> egui_wgpu::WgpuConfiguration {
+pub fn configuration(adapters: Adapters) -> egui_wgpu::WgpuConfiguration {
     let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
-    setup.device_descriptor = Arc::new(crate::render::device_descriptor);
+    let preference = setup.power_preference;
+    setup.device_descriptor = Arc::new(render::device_descriptor);
+    setup.native_adapter_selector = Some(Arc::new(move |found, surface| {
+        render::choose_adapter(found, surface, adapters, preference).map_err(|error| error.to_string())
+    }));
     egui_wgpu::WgpuConfiguration { wgpu_setup: setup.into(), ..Default::default() }
 }
 
-/// Puts our renderer into egui's resources.
+/// Listens to the window's device.
+#[must_use]
+pub fn listen(state: &RenderState, waker: &Waker) -> DeviceHealth {
+    let waker = waker.clone();
+    DeviceHealth::listen(&state.device, move || waker.wake())
+}
+
+/// Puts our renderer into egui's resources. Gives what it does without, in words.
 ///
 /// # Errors
 /// What the adapter lacks, in words.
-pub fn install(state: &RenderState) -> Result<(), String> {
+pub fn install(state: &RenderState) -> Result<Option<&'static str>, String> {
     let renderer =
         Renderer::new(&state.device, &state.queue, state.target_format).map_err(|error| error.to_string())?;
+    let without = (!renderer.computes_statistics()).then_some(
+        "The charts are drawn from the CPU's numbers: this graphics adapter has no compute shaders, which only costs time",
+    );
     state.renderer.write().callback_resources.insert(renderer);
-    Ok(())
+    Ok(without)
 }
 
-/// Frees the buffers of everything that the screen no longer draws.
-pub fn retain(state: &RenderState, images: &[ImageId], outcomes: impl Iterator<Item = OutcomeId>) {
-    let keys: Vec<ContentKey> = images.iter().map(|id| image_key(*id)).chain(outcomes.map(outcome_key)).collect();
-    if let Some(renderer) = state.renderer.write().callback_resources.get_mut::<Renderer>() {
-        renderer.retain(&keys);
+/// What the screen draws: photos with their pixels, and results.
+pub struct Contents<'a> {
+    /// The photos.
+    pub images: Vec<(ImageId, &'a DecodedImage)>,
+    /// The results.
+    pub outcomes: Vec<&'a Outcome>,
+}
+
+impl Contents<'_> {
+    /// The names of all of it, to see whether anything changed.
+    #[must_use]
+    pub fn ids(&self) -> (Vec<ImageId>, Vec<OutcomeId>) {
+        let images = self.images.iter().map(|(id, _)| *id).collect();
+        (images, self.outcomes.iter().map(|outcome| outcome.id).collect())
     }
+}
+
+/// Uploads what the screen draws and is not there yet, and frees everything else. Gives a sentence for each thing that
+/// the GPU did not take.
+#[must_use]
+pub fn bring(state: &RenderState, contents: &Contents<'_>) -> Vec<String> {
+    let mut egui_renderer = state.renderer.write();
+    let Some(renderer) = egui_renderer.callback_resources.get_mut::<Renderer>() else { return Vec::new() };
+    let images = contents.images.iter().map(|(id, _)| image_key(*id));
+    let keys: Vec<ContentKey> = images.chain(contents.outcomes.iter().map(|outcome| outcome_key(outcome.id))).collect();
+    renderer.retain(&keys);
+    let mut troubles = Vec::new();
+    for (id, image) in &contents.images {
+        let uploaded = renderer.set_image(image_key(*id), [image.width, image.height], &image.rgba);
+        troubles.extend(uploaded.err());
+    }
+    for outcome in &contents.outcomes {
+        let analysis = &outcome.analysis;
+        let measures = analysis.layers.iter().map(|stats| &stats.tokens);
+        match renderer.set_routing(outcome_key(outcome.id), &analysis.trace, measures) {
+            Ok(Uploaded::Whole) => {}
+            Ok(Uploaded::WithoutGateProbs(reason)) | Err(reason) => troubles.push(reason),
+        }
+    }
+    troubles.iter().map(ToString::to_string).collect()
 }
 
 fn image_key(id: ImageId) -> ContentKey {
@@ -79,15 +130,26 @@ pub struct Picture<'a> {
     pub hovered: Option<PatchIdx>,
 }
 
+impl Picture<'_> {
+    /// Whether this is the big picture.
+    #[must_use]
+    pub fn is_main(&self) -> bool {
+        self.pane == HEATMAP_PANE
+    }
+}
+
 /// Draws a picture into a rectangle of the screen.
 pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect) {
-    let size = vec2(picture.pixels.width as f32, picture.pixels.height as f32);
-    if !ctx.can_draw || pane.width() < 1.0 || pane.height() < 1.0 {
+    if pane.width() < 1.0 || pane.height() < 1.0 {
         return;
     }
+    if !ctx.can_draw {
+        return plain::picture_ui(ui, ctx, picture, pane);
+    }
+    let size = vec2(picture.pixels.width as f32, picture.pixels.height as f32);
     let whole = PixelRect { x: 0.0, y: 0.0, width: size.x, height: size.y };
     let without = PatchGrid { rows: 1, cols: 1, seen: whole };
-    let small = picture.pane != HEATMAP_PANE;
+    let small = !picture.is_main();
     let pixels_per_point = ui.ctx().pixels_per_point();
     let frame = HeatmapFrame {
         image: image_key(picture.image),
@@ -101,11 +163,7 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
         pinned: ctx.state.view.pinned.filter(|_| !small).map(|patch| patch.0 as u32),
         style: style(ui, ctx, picture, small),
     };
-    let paint = Paint {
-        pane: picture.pane,
-        drawing: Drawing::Heatmap { frame: Box::new(frame), pixels: Arc::clone(picture.pixels) },
-        analysis: picture.outcome.map(|outcome| (outcome_key(outcome.id), Arc::clone(&outcome.analysis))),
-    };
+    let paint = Paint { pane: picture.pane, drawing: Drawing::Heatmap(Box::new(frame)) };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(pane, paint));
 }
 
@@ -149,17 +207,29 @@ pub fn thumbnail_ui(ui: &Ui, ctx: &ViewCtx<'_>, pane: PaneId, outcome: &Outcome,
     picture_ui(ui, ctx, &picture, rect);
 }
 
-/// Draws the load of one layer as bars into a rectangle of the screen; `y_max` patches reach its upper edge.
+/// How a load chart looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BarsStyle {
+    /// Load at the upper edge; the largest of the layer if there is none.
+    pub y_max: Option<f32>,
+    /// Whether each expert's importance is marked.
+    pub importance_marks: bool,
+}
+
+/// Draws the load of one layer as bars into a rectangle of the screen.
 pub fn bars_ui(
     ui: &Ui,
     ctx: &ViewCtx<'_>,
     pane: PaneId,
     outcome: &Outcome,
     layer: LayerIdx,
-    (rect, y_max): (Rect, f32),
+    (rect, style): (Rect, BarsStyle),
 ) {
-    if !ctx.can_draw || rect.width() < 1.0 || rect.height() < 1.0 {
+    if rect.width() < 1.0 || rect.height() < 1.0 {
         return;
+    }
+    if !ctx.can_draw {
+        return plain::bars_ui(ui, ctx, outcome, layer, (rect, style));
     }
     let lit = ctx.state.view.lit_expert.filter(|_| layer == ctx.state.view.layer);
     let pixels_per_point = ui.ctx().pixels_per_point();
@@ -170,14 +240,14 @@ pub fn bars_ui(
         view_px: physical(rect, pixels_per_point),
         plot_px: physical(rect, pixels_per_point),
         x_range: [-0.5, experts as f32 - 0.5],
-        y_range: [0.0, y_max.max(1.0)],
+        y_max: style.y_max,
         bar_width: 0.8,
+        importance_marks: style.importance_marks,
         lit_expert: lit.map(|expert| expert.0),
         hovered: None,
         pixels_per_point,
     };
-    let analysis = Some((frame.routing, Arc::clone(&outcome.analysis)));
-    let paint = Paint { pane, drawing: Drawing::Bars(frame), analysis };
+    let paint = Paint { pane, drawing: Drawing::Bars(frame) };
     ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, paint));
 }
 
@@ -186,25 +256,14 @@ fn physical(rect: Rect, pixels_per_point: f32) -> [f32; 4] {
     [rect.left(), rect.top(), rect.width(), rect.height()].map(|points| points * pixels_per_point)
 }
 
-/// Uploads the routing of a result, the first time that it is drawn. A layer beyond the GPU's limits is left out of the
-/// picture; the numbers around it are complete.
-fn upload(renderer: &mut Renderer, key: ContentKey, analysis: &Analysis) {
-    if !renderer.has(key) {
-        let measures: Vec<TokenMeasures> = analysis.layers.iter().map(|stats| stats.tokens.clone()).collect();
-        drop(renderer.set_routing(key, &analysis.trace, &measures));
-    }
-}
-
 /// One pane in one frame.
 struct Paint {
     pane: PaneId,
     drawing: Drawing,
-    /// The result to draw, under its key.
-    analysis: Option<(ContentKey, Arc<Analysis>)>,
 }
 
 enum Drawing {
-    Heatmap { frame: Box<HeatmapFrame>, pixels: Arc<DecodedImage> },
+    Heatmap(Box<HeatmapFrame>),
     Bars(BarsFrame),
 }
 
@@ -218,14 +277,8 @@ impl CallbackTrait for Paint {
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
         let Some(renderer) = resources.get_mut::<Renderer>() else { return Vec::new() };
-        if let Some((key, analysis)) = &self.analysis {
-            upload(renderer, *key, analysis);
-        }
         match &self.drawing {
-            Drawing::Heatmap { frame, pixels } => {
-                renderer.set_image(frame.image, [pixels.width, pixels.height], &pixels.rgba);
-                renderer.prepare_heatmap(self.pane, frame);
-            }
+            Drawing::Heatmap(frame) => renderer.prepare_heatmap(self.pane, frame),
             Drawing::Bars(frame) => renderer.prepare_bars(self.pane, frame),
         }
         Vec::new()
@@ -234,7 +287,7 @@ impl CallbackTrait for Paint {
     fn paint(&self, _info: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
         let Some(renderer) = resources.get::<Renderer>() else { return };
         match self.drawing {
-            Drawing::Heatmap { .. } => renderer.paint_heatmap(pass, self.pane),
+            Drawing::Heatmap(_) => renderer.paint_heatmap(pass, self.pane),
             Drawing::Bars(_) => renderer.paint_bars(pass, self.pane),
         }
     }

@@ -11,19 +11,25 @@ mod design;
 mod dialogs;
 mod gpu;
 mod panels;
+mod plain;
+pub mod reopen;
 mod screenshot;
 pub mod settings;
 mod shortcuts;
 pub mod state;
 mod thumbnails;
+mod waker;
 mod widgets;
+mod window_gpu;
 
 pub use egui::Theme;
+pub use gpu::Adapters;
 pub use screenshot::{Screenshot, Shot};
 
 use crate::engine::{Engine, EngineOptions, Execution};
 use anyhow::Context as _;
 use app::{App, Start};
+use reopen::WindowError;
 use screenshot::Photographer;
 use settings::Settings;
 use std::path::PathBuf;
@@ -63,9 +69,10 @@ pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
         }
         None => (None, None),
     };
-    let native = native_options(options.screenshot.as_ref());
-    let create: eframe::AppCreator<'_> = Box::new(move |cc| Ok(Box::new(build(cc, engine, options, photographer)?)));
-    eframe::run_native("MoE Scope", native, create).map_err(|error| no_window(&error))?;
+    let screenshot = options.screenshot.clone();
+    let native = |adapters| native_options(screenshot.as_ref(), adapters);
+    reopen::run("MoE Scope", native, |cc| build(cc, engine, options, photographer))
+        .map_err(|error| no_window(&error))?;
     let Some(outcome) = outcome else { return Ok(None) };
     let result = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
     let closed_early = || Err(anyhow::anyhow!("the window was closed before the result was there"));
@@ -96,7 +103,9 @@ fn build(
     App::new(cc, engine, &start, settings, photographer)
 }
 
-fn native_options(screenshot: Option<&Screenshot>) -> eframe::NativeOptions {
+/// How a window is opened: at the size of the screenshot, if one is to be taken.
+#[must_use]
+pub fn native_options(screenshot: Option<&Screenshot>, adapters: Adapters) -> eframe::NativeOptions {
     let [width, height] = screenshot.map_or([1280, 800], |job| job.size);
     let viewport = egui::ViewportBuilder::default()
         .with_title("MoE Scope")
@@ -108,7 +117,7 @@ fn native_options(screenshot: Option<&Screenshot>) -> eframe::NativeOptions {
     eframe::NativeOptions {
         viewport,
         persist_window: screenshot.is_none(),
-        wgpu_options: gpu::configuration(),
+        wgpu_options: gpu::configuration(adapters),
         ..eframe::NativeOptions::default()
     }
 }
@@ -119,9 +128,20 @@ fn icon() -> egui::IconData {
 }
 
 /// A window that cannot be opened is no reason to give up: the headless commands need none.
-fn no_window(error: &eframe::Error) -> anyhow::Error {
-    anyhow::anyhow!(
-        "no window can be opened here: {error}. Without a display, use the headless commands: `moescope classify IMAGE…` \
-         for predictions and routing, `moescope render IMAGE --layer 1 --out heatmap.png` for the picture"
-    )
+fn no_window(error: &WindowError) -> anyhow::Error {
+    const HEADLESS: &str = "The headless commands need no window: `moescope classify IMAGE…` for predictions and routing, \
+                            `moescope render IMAGE --layer 1 --out heatmap.png` for the picture";
+    let remedy = match error {
+        WindowError::Lost { .. } => return anyhow::anyhow!("{error}. {HEADLESS}"),
+        WindowError::Open(eframe::Error::Wgpu(_)) => {
+            "No graphics driver can draw into a window. Install one; without a graphics card a software one does (Debian and \
+             Ubuntu: apt install mesa-vulkan-drivers libgl1-mesa-dri libegl1)"
+        }
+        WindowError::Open(eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_)) => {
+            "There is no display that a window could open on. Set DISPLAY or WAYLAND_DISPLAY, or put `xvfb-run -a` before \
+             the command for a virtual one"
+        }
+        WindowError::Open(_) => "The window's content could not be made",
+    };
+    anyhow::anyhow!("no window can be opened here: {remedy} ({error}). {HEADLESS}")
 }

@@ -1,8 +1,8 @@
-//! Loads counted on the GPU, and the bars drawn from them.
+//! The bars that are drawn from what the GPU counted.
 
 use super::*;
 use crate::render::{BarsFrame, ContentKey, PaneId, expert_color};
-use crate::routing::{LayerBalance, TokenMeasures};
+use crate::routing::TokenMeasures;
 
 const ROUTING: ContentKey = ContentKey(21);
 const PANE: PaneId = PaneId(21);
@@ -13,37 +13,23 @@ fn upload(offscreen: &mut Offscreen, trace: &RoutingTrace) {
     offscreen.renderer().set_routing(ROUTING, trace, &measures).unwrap();
 }
 
-#[test]
-fn the_gpu_counts_the_same_loads_as_the_cpu() {
-    let shapes = [(1, 1, 1), (16, 7, 2), (1000, 8, 3), (16_384, 64, 2), (5, 4096, 1)];
-    let layer = |(tokens, num_experts, top_k), chosen: &dyn Fn(usize) -> usize| {
-        let chosen = |patch: usize, rank: usize| (chosen(patch + 3 * rank) % num_experts) as i64;
-        Routing { tokens, num_experts, top_k, chosen: &chosen, ..Routing::default() }.layer()
-    };
-    let skewed = shapes.map(|shape| layer(shape, &|i| i * i));
-    let all_to_one = shapes.map(|shape| layer(shape, &|_| 4));
-    let layers = [skewed, all_to_one].concat();
-    let trace = RoutingTrace { layers };
-    let mut offscreen = offscreen();
-    upload(&mut offscreen, &trace);
-    for (index, layer) in trace.layers.iter().enumerate() {
-        let loads: Vec<_> = offscreen.read_loads(ROUTING, index).unwrap().into_iter().map(u64::from).collect();
-        assert_eq!(loads, LayerBalance::of(layer).load, "layer {index}");
-    }
-}
-
 /// 4 experts with loads 8, 4, 0 and 4 in 100 × 80 pixels: 25 pixels per expert, 10 pixels per token.
 fn bars(change: impl Fn(BarsFrame) -> BarsFrame) -> RgbaImage {
+    bars_of(&|_, _| 0.25, change)
+}
+
+fn bars_of(prob: &dyn Fn(usize, usize) -> f32, change: impl Fn(BarsFrame) -> BarsFrame) -> RgbaImage {
     let chosen = |patch: usize, _: usize| [0, 1, 0, 3][patch % 4];
-    let trace = Routing { num_experts: 4, chosen: &chosen, ..Routing::default() }.trace();
+    let trace = Routing { num_experts: 4, chosen: &chosen, prob, ..Routing::default() }.trace();
     let frame = change(BarsFrame {
         routing: ROUTING,
         layer: 0,
         view_px: [0.0, 0.0, 100.0, 80.0],
         plot_px: [0.0, 0.0, 100.0, 80.0],
         x_range: [-0.5, 3.5],
-        y_range: [0.0, 8.0],
+        y_max: Some(8.0),
         bar_width: 0.8,
+        importance_marks: false,
         lit_expert: None,
         hovered: None,
         pixels_per_point: 1.0,
@@ -92,6 +78,30 @@ fn bars_keep_within_their_plot() {
 }
 
 #[test]
+fn without_a_named_top_the_largest_load_fills_the_plot() {
+    let named = bars(|frame| frame);
+    let unnamed = bars(|frame| BarsFrame { y_max: None, ..frame });
+    assert_eq!(named.as_raw(), unnamed.as_raw(), "the largest load is 8");
+}
+
+#[test]
+fn importance_is_marked_on_the_scale_of_the_loads() {
+    // Gate probabilities of a third for three of four experts, over 16 tokens: importances of 16/3, so that 16 loads
+    // shared out in these proportions would be 16/3 = 5.33 each, 53 pixels high; expert 3 has none.
+    let prob = |_: usize, expert: usize| if expert < 3 { 1.0 / 3.0 } else { 0.0 };
+    let picture = bars_of(&prob, |frame| BarsFrame { importance_marks: true, ..frame });
+    let brightest_row = |expert: u32| {
+        let brightness =
+            |&row: &u32| picture.get_pixel(25 * expert + 12, row).0[..3].iter().map(|&c| u32::from(c)).sum::<u32>();
+        (0..78).max_by_key(brightness).unwrap()
+    };
+    for expert in 0..3 {
+        assert!((26..=27).contains(&brightest_row(expert)), "expert {expert}: row {}", brightest_row(expert));
+    }
+    assert!(picture.get_pixel(25 * 3 + 12, 79).0[..3].iter().all(|&c| c > 150), "a mark at the bottom");
+}
+
+#[test]
 fn where_many_experts_share_a_pixel_the_highest_shows() {
     // 4096 experts in 100 pixels; only expert 2050 is chosen.
     let chosen = |_: usize, _: usize| 2050;
@@ -104,8 +114,9 @@ fn where_many_experts_share_a_pixel_the_highest_shows() {
         view_px: [0.0, 0.0, 100.0, 80.0],
         plot_px: [0.0, 0.0, 100.0, 80.0],
         x_range: [-0.5, 4095.5],
-        y_range: [0.0, 16.0],
+        y_max: Some(16.0),
         bar_width: 0.8,
+        importance_marks: false,
         lit_expert: None,
         hovered: None,
         pixels_per_point: 1.0,

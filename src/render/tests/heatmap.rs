@@ -192,7 +192,7 @@ fn upload(offscreen: &mut Offscreen, routing: &Routing<'_>) {
     let measures = [TokenMeasures::of(&trace.layers[0])];
     let renderer = offscreen.renderer();
     renderer.retain(&[]);
-    renderer.set_image(IMAGE, [64, 64], &[120, 130, 140, 255].repeat(64 * 64));
+    renderer.set_image(IMAGE, [64, 64], &[120, 130, 140, 255].repeat(64 * 64)).unwrap();
     renderer.set_routing(ROUTING, &trace, &measures).unwrap();
 }
 

@@ -5,6 +5,7 @@ mod colors;
 mod device;
 mod heatmap;
 mod shaders;
+mod statistics;
 
 use super::offscreen::{HeatmapPicture, Offscreen};
 use super::{HeatmapStyle, Overlay};

@@ -2,15 +2,17 @@
 
 use crate::render::layout::{BarsUniform, HeatmapUniform};
 use crate::render::pipelines::{
-    HEATMAP_WGSL, LOAD_BARS_WGSL, LOAD_COUNT_WGSL, MIPMAP_WGSL, STORAGE_BUFFERS, WORKGROUP_SIZE,
+    HEATMAP_WGSL, LAYER_STATS_WGSL, LOAD_BARS_WGSL, MIPMAP_WGSL, STATS_INVOCATIONS, STATS_STORAGE, STATS_TILE,
+    STORAGE_BUFFERS,
 };
+use crate::render::sections::{HEADER, TOTALS};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::mem::offset_of;
 
 const ALL: [(&str, &str); 4] = [
     ("heatmap", HEATMAP_WGSL),
     ("load bars", LOAD_BARS_WGSL),
-    ("load count", LOAD_COUNT_WGSL),
+    ("statistics", LAYER_STATS_WGSL),
     ("mipmap", MIPMAP_WGSL),
 ];
 
@@ -61,19 +63,34 @@ fn uniforms_lie_in_memory_as_the_shaders_read_them() {
     );
     assert_eq!(wgsl_struct(HEATMAP_WGSL, "Heatmap"), heatmap);
     let bars = rust_struct!(
-        BarsUniform: view, plot, x_range, y_range, num_experts, lit, hovered, bar_width, pixels_per_point
+        BarsUniform: view, plot, x_range, y_max, bar_width, num_experts, lit, hovered, flags, pixels_per_point
     );
     assert_eq!(wgsl_struct(LOAD_BARS_WGSL, "Bars"), bars);
 }
 
 #[test]
 fn limits_match_the_shaders() {
-    let count = parse(LOAD_COUNT_WGSL);
-    assert_eq!(count.entry_points[0].workgroup_size, [WORKGROUP_SIZE, 1, 1]);
-    for wgsl in [HEATMAP_WGSL, LOAD_BARS_WGSL] {
+    let stats = parse(LAYER_STATS_WGSL);
+    for entry in &stats.entry_points {
+        assert_eq!(entry.workgroup_size.iter().product::<u32>(), STATS_INVOCATIONS, "{}", entry.name);
+    }
+    let tile = stats.entry_points.iter().find(|entry| entry.name == "sum_importance").unwrap();
+    assert_eq!(tile.workgroup_size[0], STATS_TILE);
+    let shared = stats.global_variables.iter().filter(|(_, it)| it.space == naga::AddressSpace::WorkGroup);
+    let shared: u32 = shared.map(|(_, it)| stats.types[it.ty].inner.size(stats.to_ctx())).sum();
+    assert_eq!(shared, STATS_STORAGE);
+    for wgsl in [HEATMAP_WGSL, LOAD_BARS_WGSL, LAYER_STATS_WGSL] {
         let module = parse(wgsl);
         let storage = |space| matches!(space, naga::AddressSpace::Storage { .. });
         let buffers = module.global_variables.iter().filter(|(_, variable)| storage(variable.space)).count();
-        assert_eq!(buffers, STORAGE_BUFFERS as usize);
+        assert!(buffers <= STORAGE_BUFFERS as usize);
     }
+}
+
+#[test]
+fn the_shaders_find_the_data_where_they_are_written() {
+    let layer = concat!(include_str!("../../../shaders/layer.wgsl"));
+    assert!(
+        layer.contains(&format!("const HEADER = {HEADER}u;")) && layer.contains(&format!("const TOTALS = {TOTALS}u;"))
+    );
 }

@@ -64,16 +64,6 @@ pub fn heatmap_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     if let (Some(layer), Some(grid), false) = (ctx.state.shown_layer(), grid, ctx.state.view.hide_overlay) {
         numbers_ui(ui, ctx, layer, (grid, image_rect, size), pane);
     }
-    if !ctx.can_draw {
-        let text = "Pictures need a graphics adapter; the numbers around are complete";
-        ui.painter().text(
-            pane.center(),
-            Align2::CENTER_CENTER,
-            text,
-            FontId::proportional(14.0),
-            ui.visuals().text_color(),
-        );
-    }
     progress_ui(ui, ctx, pane);
 }
 

@@ -5,7 +5,7 @@ use crate::routing::LayerIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, space};
-use crate::ui::gpu::{self, PaneId};
+use crate::ui::gpu::{self, BarsStyle, PaneId};
 use egui::{CornerRadius, Rect, Sense, Ui, vec2};
 
 const ROW_HEIGHT: f32 = 26.0;
@@ -60,8 +60,7 @@ fn layer_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, at: LayerIdx) {
         let label = format!("{}  {}", at.0 + 1, layer.name());
         ui.painter_at(rect).text(text_at, left, label, font, visuals.text_color());
         let bars = Rect::from_min_max(rect.center_top() + vec2(4.0, 3.0), rect.max - vec2(space::S, 3.0));
-        let busiest = stats.load.iter().copied().max().unwrap_or(0);
-        gpu::bars_ui(ui, ctx, PaneId(FIRST_PANE + at.0 as u64), shown, at, (bars, busiest as f32));
+        gpu::bars_ui(ui, ctx, PaneId(FIRST_PANE + at.0 as u64), shown, at, (bars, BarsStyle::default()));
     }
     let load = &stats.load_stats;
     response.on_hover_text(format!(

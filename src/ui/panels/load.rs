@@ -5,7 +5,7 @@ use crate::routing::{ExpertIdx, LayerBalance};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
-use crate::ui::gpu::{self, PaneId};
+use crate::ui::gpu::{self, BarsStyle, PaneId};
 use crate::ui::widgets::number_row;
 use egui::{Color32, Rangef, Rect, Ui};
 use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
@@ -19,8 +19,11 @@ const HEIGHT_BELOW: f32 = 290.0;
 pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let (Some(layer), Some(shown)) = (ctx.state.shown_layer(), ctx.state.shown()) else { return };
     let Some(stats) = shown.analysis.layers.get(ctx.state.view.layer.0) else { return };
-    ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1)))
-        .on_hover_text(format!("{}: how many patches each expert handles", layer.name()));
+    ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1))).on_hover_text(format!(
+        "{}: how many patches each expert handles. The marks are at its importance, the sum of its gate probabilities, \
+             on the same scale",
+        layer.name()
+    ));
     chart_ui(ui, ctx, shown, &stats.balance);
     numbers_ui(ui, &stats.balance, layer.num_experts());
 }
@@ -57,7 +60,8 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
     let transform = response.transform;
     let corner = |x: f64, y: f64| transform.position_from_point(&PlotPoint::new(x, y));
     let bars = Rect::from_two_pos(corner(-0.5, 0.0), corner(experts as f64 - 0.5, top));
-    gpu::bars_ui(ui, ctx, PANE, shown, layer, (bars, top as f32));
+    let style = BarsStyle { y_max: Some(top as f32), importance_marks: true };
+    gpu::bars_ui(ui, ctx, PANE, shown, layer, (bars, style));
     let label = ui.painter().layout_no_wrap("uniform".into(), egui::TextStyle::Small.resolve(ui.style()), line_color);
     let at = corner(experts as f64 - 0.5, uniform) - egui::vec2(label.size().x + 3.0, label.size().y);
     ui.painter().rect_filled(
