@@ -13,34 +13,35 @@ from routing import RouterCard, Routing
 from row import add
 from vit import Mlp, TinyViT
 
-DIM, SIDE, HEADS, TOP_K, KEY = 8, 64, 2, 4, 8
+DIM, SIDE, MILLION_SIDE, HEADS, TOP_K, KEY = 8, 64, 1024, 2, 4, 8
 
 
 class ProductKeyRouter(nn.Module):
     """Tokens [T, D] → ids and weights [T, heads, k]."""
 
-    def __init__(self):
+    def __init__(self, side: int):
         super().__init__()
+        self.side = side
         self.query = nn.Linear(DIM, HEADS * 2 * KEY)
         self.norm = nn.LayerNorm(KEY)
-        self.keys = nn.Parameter(torch.randn(HEADS, 2, SIDE, KEY) / KEY**0.5)
-        self.card = RouterCard("product_key", SIDE * SIDE, TOP_K, extra={"heads": HEADS, "side": SIDE})
+        self.keys = nn.Parameter(torch.randn(HEADS, 2, side, KEY) / KEY**0.5)
+        self.card = RouterCard("product_key", side * side, TOP_K, extra={"heads": HEADS, "side": side})
 
     def forward(self, x: Tensor) -> Routing:
         query = self.norm(self.query(x).view(-1, HEADS, 2, KEY))
         halves = torch.einsum("thsk,hsnk->thsn", query, self.keys)
         best, index = halves.topk(TOP_K, dim=-1)
         sums = (best[:, :, 0, :, None] + best[:, :, 1, None, :]).flatten(2)
-        pairs = (index[:, :, 0, :, None] * SIDE + index[:, :, 1, None, :]).flatten(2)
+        pairs = (index[:, :, 0, :, None] * self.side + index[:, :, 1, None, :]).flatten(2)
         scores, chosen = sums.topk(TOP_K, dim=-1)
         return Routing(expert_ids=pairs.gather(-1, chosen), combine_weights=scores.softmax(-1), half_logits=halves)
 
 
 class Peer(nn.Module):
-    def __init__(self):
+    def __init__(self, side: int = SIDE):
         super().__init__()
-        self.router = ProductKeyRouter()
-        self.down, self.up = nn.Embedding(SIDE * SIDE, DIM), nn.Embedding(SIDE * SIDE, DIM)
+        self.router = ProductKeyRouter(side)
+        self.down, self.up = nn.Embedding(side * side, DIM), nn.Embedding(side * side, DIM)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -77,4 +78,15 @@ add(
     notes=NOTES,
     known_limits=LIMIT,
     build=lambda: TinyViT([Mlp(DIM, 32), Peer()], DIM),
+)
+add(
+    name="peer-million",
+    title="PEER, 1,048,576 experts",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    generated=True,
+    notes=NOTES.replace("64 × 64 = 4,096", "1024 × 1024 = 1,048,576"),
+    known_limits=LIMIT,
+    build=lambda: TinyViT([Mlp(DIM, 32), Peer(MILLION_SIDE)], DIM),
 )
