@@ -4,8 +4,8 @@ The node takes router LOGITS. What its CPU kernel makes of them: softmax over al
 normalize_routing_weights division by the sum of the kept. Experts' weights lie [E, out, in]; QMoE has them as 4-bit or
 8-bit integers with a scale per row. Its GELU is the tanh approximation. In PyTorch the node is written out.
 
-The CPU kernel of ONNX Runtime 1.31.1 may write its output over its input. Without normalize_routing_weights it then
-computes something else, so the layers here add their input once more: that keeps the input apart.
+Without normalize_routing_weights, the CPU kernel of ONNX Runtime 1.31.1 computes something else when nothing needs the
+node's input afterwards. So the layers here add their input once more.
 """
 
 import torch
