@@ -1,6 +1,7 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod parity;
 mod pipeline;
 mod recent;
 mod service;
@@ -8,6 +9,7 @@ mod thumbnails;
 mod version;
 
 pub use assemble::assemble;
+pub use parity::{Flip, LayerParity, MarginBin, Parity, ParityError};
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};

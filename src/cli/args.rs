@@ -163,6 +163,8 @@ pub(super) enum Command {
     Classify(ClassifyArgs),
     /// Measures how long each stage takes
     Bench(BenchArgs),
+    /// Compares the CPU's results with those of another provider, precision, number of threads or file of the model
+    Parity(ParityArgs),
     /// Tells which of a model's nodes run on which provider
     Placement(PlacementArgs),
     /// Lists, installs, removes and examines builds of ONNX Runtime for other providers than the CPU
@@ -220,6 +222,23 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive())]
     pub(super) runs: usize,
     /// One JSON object, with the seconds of every run
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `moescope parity`
+#[derive(Debug, clap::Args)]
+pub(super) struct ParityArgs {
+    /// Images to run
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+    /// Another file of the same model, such as one in half precision [default: the same file]
+    #[arg(long, value_name = "FILE")]
+    pub(super) against: Option<PathBuf>,
+    /// Experts per patch [default: the model's]
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub(super) top_k: Option<usize>,
+    /// One JSON object per image and line
     #[arg(long)]
     pub(super) json: bool,
 }

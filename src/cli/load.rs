@@ -4,7 +4,7 @@ use super::args::{ModelArgs, Switch};
 use super::console::complain;
 use super::failure::Failure;
 use crate::analysis::{Analysis, OpenModel, assemble};
-use crate::engine::{Engine, EngineOptions, Isolation, Limits, RunResult};
+use crate::engine::{Engine, EngineOptions, Execution, Isolation, Limits, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
 use anyhow::Context;
@@ -22,8 +22,14 @@ pub(super) struct Session {
 impl Session {
     /// Starts the engine and opens the model. A provider that was wished for and did not start is told on standard error.
     pub(super) fn open(args: &ModelArgs) -> Result<Self, Failure> {
+        Self::open_as(args, None, &args.execution())
+    }
+
+    /// Like [`open`](Self::open), with another file than the arguments name, if one is given, and run in another way.
+    pub(super) fn open_as(args: &ModelArgs, file: Option<&Path>, execution: &Execution) -> Result<Self, Failure> {
         let engine = Engine::start(engine_options(args)?);
-        let model = OpenModel::open(&engine, &model_path(args)?, &args.execution())?;
+        let path = file.map_or_else(|| model_path(args), |file| Ok(file.to_path_buf()))?;
+        let model = OpenModel::open(&engine, &path, execution)?;
         for not_started in &model.not_started {
             complain(&format_args!("{not_started}; {} is used", model.provider));
         }

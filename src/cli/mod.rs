@@ -11,6 +11,7 @@ mod dump;
 mod engine;
 mod failure;
 mod load;
+mod parity;
 mod placement;
 mod record;
 #[cfg(feature = "gui")]
@@ -33,6 +34,7 @@ pub fn run(args: Args) -> ExitCode {
     let result = match args.command {
         Some(Command::Classify(command)) => classify::run(&command, &args.model),
         Some(Command::Bench(command)) => bench::run(&command, &args.model),
+        Some(Command::Parity(command)) => parity::run(&command, &args.model),
         Some(Command::Placement(command)) => placement::run(&command, &args.model),
         Some(Command::Runtime(command)) => runtime::run(&command, &args.model),
         #[cfg(feature = "gui")]
