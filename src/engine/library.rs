@@ -110,9 +110,9 @@ fn absolute(path: &Path) -> Result<PathBuf, EngineError> {
 /// What a person can do who has no usable library.
 pub(super) fn remedy() -> String {
     format!(
-        "Run `cargo build` again with Python 3, pip and a network (it brings version {ORT_VERSION}), or set {VARIABLE} to \
-         the library of an ONNX Runtime from 1.{OLDEST_MINOR} on: `pip install onnxruntime` puts one into its folder \
-         onnxruntime/capi"
+        "Run `moescope runtime install cpu` with Python 3, pip and a network (it brings version {ORT_VERSION}), or set \
+         {VARIABLE} to the library of an ONNX Runtime from 1.{OLDEST_MINOR} on: `pip install onnxruntime` puts one into \
+         its folder onnxruntime/capi"
     )
 }
 
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn nothing_found_says_how_to_get_it() {
         let text = find_in(NOWHERE).unwrap_err().to_string();
-        assert!(text.contains("cargo build") && text.contains(VARIABLE), "{text}");
+        assert!(text.contains("runtime install cpu") && text.contains(VARIABLE), "{text}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn add_plugin(
     let Some(device) = devices.nth(index) else {
         // An empty list would be taken, and the model would run on the CPU.
         return Err(match count {
-            0 => format!("{} found no device", plugin.display()),
+            0 => format!("{} found no device; `moescope runtime install webgpu` finds more", plugin.display()),
             _ => format!("it has no device {index}: there are {count}, counted from 0"),
         });
     };

@@ -68,25 +68,29 @@ impl Places {
                 Ok(Candidates { backends: vec![self.backend(provider)?], skipped: Vec::new() })
             }
             ProviderChoice::Prefer(Provider::Cpu) => self.candidates(ProviderChoice::Require(Provider::Cpu)),
-            ProviderChoice::Prefer(provider) => {
-                let mut candidates = self.candidates(ProviderChoice::Require(Provider::Cpu))?;
-                match self.backend(provider) {
-                    Ok(backend) => candidates.backends.insert(0, backend),
-                    Err(error) => candidates.skipped.push(NotStarted::new(provider, &error)),
+            ProviderChoice::Prefer(provider) => match self.backend(provider) {
+                Ok(backend) => self.before_the_cpu(vec![backend]),
+                Err(error) => {
+                    let skipped = vec![NotStarted::new(provider, &error)];
+                    Ok(Candidates { skipped, ..self.before_the_cpu(Vec::new())? })
                 }
-                Ok(candidates)
-            }
+            },
             ProviderChoice::Auto => {
-                let cpu = self.backend(Provider::Cpu)?;
                 let accelerated = AUTO_ORDER.into_iter().filter(|&provider| provider != Provider::Cpu);
-                let mut backends: Vec<Backend> = accelerated
-                    .filter(|&provider| self.is_worth_trying(provider))
-                    .flat_map(|p| self.backend(p))
-                    .collect();
-                backends.push(cpu);
-                Ok(Candidates { backends, skipped: Vec::new() })
+                let worth_it = accelerated.filter(|&provider| self.is_worth_trying(provider));
+                self.before_the_cpu(worth_it.flat_map(|provider| self.backend(provider)).collect())
             }
         }
+    }
+
+    /// `backends`, then the CPU, which may lack a library of its own where another is installed.
+    fn before_the_cpu(&self, mut backends: Vec<Backend>) -> Result<Candidates, EngineError> {
+        match self.backend(Provider::Cpu) {
+            Ok(cpu) => backends.push(cpu),
+            Err(error) if backends.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+        Ok(Candidates { backends, skipped: Vec::new() })
     }
 
     /// The library to use for a provider, whether or not it will start.
@@ -237,6 +241,23 @@ mod tests {
         let found = places.candidates(ProviderChoice::Prefer(Provider::Cuda)).unwrap();
         assert!(found.backends.iter().all(|backend| backend.library == given), "{found:?}");
         assert_eq!(tried(&places.candidates(ProviderChoice::Auto).unwrap()), [Provider::Cpu]);
+    }
+
+    #[test]
+    fn without_a_library_for_the_cpu_what_is_installed_is_tried_alone() {
+        let (_temp, mut places) = places(&[(Runtime::Cuda, "libonnxruntime.so.1")]);
+        let missing = EngineError::Library { reason: "none".into(), remedy: "Install one".into() };
+        places.found = Err(missing.clone());
+        assert_eq!(tried(&places.candidates(ProviderChoice::Auto).unwrap()), [Provider::Cuda]);
+        assert_eq!(places.candidates(ProviderChoice::Prefer(Provider::WebGpu)), Err(missing));
+    }
+
+    #[test]
+    fn the_library_for_the_cpu_can_be_an_installed_one() {
+        let (_temp, mut places) = places(&[(Runtime::Cpu, "libonnxruntime.so.1")]);
+        places.found = Err(EngineError::Library { reason: "none".into(), remedy: "Install one".into() });
+        let found = places.candidates(ProviderChoice::Auto).unwrap();
+        assert!(found.backends[0].library.ends_with("cpu/libonnxruntime.so.1"), "{found:?}");
     }
 
     #[test]
