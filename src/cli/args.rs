@@ -165,6 +165,8 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Compares the CPU's results with those of another provider, precision, number of threads or file of the model
     Parity(ParityArgs),
+    /// Tells what an ONNX file says about itself, and where its routers are, without running it
+    Inspect(InspectArgs),
     /// Tells which of a model's nodes run on which provider
     Placement(PlacementArgs),
     /// Lists, installs, removes and examines builds of ONNX Runtime for other providers than the CPU
@@ -207,6 +209,17 @@ pub(super) struct ClassifyArgs {
     /// Writes every input and output of the run as .npy, with an index.json; a folder for each image if there are several
     #[arg(long, value_name = "DIR")]
     pub(super) dump: Option<PathBuf>,
+}
+
+/// `moescope inspect`
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// The ONNX file
+    #[arg(value_name = "MODEL")]
+    pub(super) file: PathBuf,
+    /// One JSON object, as docs/inspect-json.md describes
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `moescope bench`

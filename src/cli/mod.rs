@@ -10,6 +10,7 @@ mod console;
 mod dump;
 mod engine;
 mod failure;
+mod inspect;
 mod load;
 mod parity;
 mod placement;
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> ExitCode {
         Some(Command::Classify(command)) => classify::run(&command, &args.model),
         Some(Command::Bench(command)) => bench::run(&command, &args.model),
         Some(Command::Parity(command)) => parity::run(&command, &args.model),
+        Some(Command::Inspect(command)) => inspect::run(&command),
         Some(Command::Placement(command)) => placement::run(&command, &args.model),
         Some(Command::Runtime(command)) => runtime::run(&command, &args.model),
         #[cfg(feature = "gui")]

@@ -10,6 +10,7 @@ mod elements;
 mod error;
 mod external;
 pub mod graph;
+mod instrument;
 mod map;
 mod operators;
 mod order;
@@ -30,4 +31,5 @@ pub use card::{
 pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, read_model};
 pub use error::{ExternalFault, GraphFault, ModelError};
+pub use instrument::{Exposed, InstrumentError, expose};
 pub use map::map_file;

@@ -150,6 +150,13 @@ impl<'a> Builder<'a> {
         id
     }
 
+    /// An output that the file leaves out: it is given, but nothing can read it.
+    fn add_nameless(&mut self, scope: ScopeId) -> ValueId {
+        let value = self.add_value("", scope, Source::Unknown);
+        self.names[scope.0 as usize].remove("");
+        value
+    }
+
     /// What `name` means in a scope; a name that nothing defines becomes a value of its own.
     pub(super) fn look_up(&mut self, name: &'a str, scope: ScopeId) -> ValueId {
         let mut around = Some(scope);
@@ -225,6 +232,9 @@ impl<'a> Builder<'a> {
 
     /// The value of one output of `node`. Outputs of a function are values of the caller, whose name they keep.
     fn define(&mut self, name: &'a str, node: &'a NodeProto, at: At) -> ValueId {
+        if name.is_empty() {
+            return self.add_nameless(at.scope);
+        }
         let constant = (node.op_type == "Constant" && is_onnx(&node.domain))
             .then(|| node.attribute.first().filter(|attribute| attribute.ref_attr_name.is_empty()))
             .flatten();

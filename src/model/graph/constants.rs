@@ -17,6 +17,11 @@ pub(in crate::model) fn is_float(element: i32) -> bool {
     matches!(element, 1 | 10 | 11 | 16..=20 | 23 | 24)
 }
 
+/// Whether elements of this type are what quantised weights consist of: 8, 4 or 2 bits.
+pub(in crate::model) fn is_quantized(element: i32) -> bool {
+    matches!(element, 2 | 3 | 21 | 22 | 25 | 26)
+}
+
 /// Sizes of a tensor's axes; `None` where one is negative.
 pub(super) fn shape_of(tensor: &TensorProto) -> Option<Vec<i64>> {
     tensor.dims.iter().all(|&dim| dim >= 0).then(|| tensor.dims.clone())

@@ -181,7 +181,7 @@ fn has_weights(graph: &ModelGraph<'_>, id: NodeId) -> bool {
     let node = graph.node(id);
     let is_weight = |value: ValueId| {
         !graph.value(value).is_data
-            && graph.num_elements(value).is_none_or(|count| count > 64)
+            && graph.num_elements(value).is_none_or(|count| count > 1)
             && graph.shape(value).is_none_or(|shape| shape.len() >= 2)
     };
     matches!(

@@ -20,9 +20,10 @@ pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
+use super::elements::element_bits;
 pub(super) use attributes::normal_axis;
 pub use build::GraphError;
-pub(super) use constants::is_float;
+pub(super) use constants::{is_float, is_quantized};
 pub(super) use dominators::Dominators;
 
 use super::proto::{AttributeProto, ModelProto, TensorProto};
@@ -144,6 +145,17 @@ pub(super) struct Scope<'a> {
     pub label: String,
 }
 
+/// A weight of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Number of values.
+    pub parameters: u64,
+    /// Size of those.
+    pub bytes: u64,
+}
+
 /// The whole graph of a model; see the module's head.
 #[derive(Debug)]
 pub struct ModelGraph<'a> {
@@ -178,6 +190,30 @@ impl<'a> ModelGraph<'a> {
     #[must_use]
     pub fn num_nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The weights of the model, each once, however often a function that holds it is called.
+    #[must_use]
+    pub fn weights(&self) -> Vec<Weight<'a>> {
+        let mut seen = std::collections::HashSet::new();
+        let mut weights = Vec::new();
+        for id in self.value_ids() {
+            let value = self.value(id);
+            let tensor = match value.source {
+                Source::Initializer(tensor) | Source::Input(Some(tensor)) => Some(tensor),
+                Source::Constant(attribute) => attribute.t.as_ref(),
+                _ => None,
+            };
+            let Some(tensor) = tensor.filter(|_| is_float(value.element) || is_quantized(value.element)) else {
+                continue;
+            };
+            if seen.insert(std::ptr::from_ref(tensor)) {
+                let parameters = self.num_elements(id).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+                let bytes = parameters.saturating_mul(element_bits(tensor.data_type).unwrap_or(0)).div_ceil(8);
+                weights.push(Weight { name: value.name, parameters, bytes });
+            }
+        }
+        weights
     }
 
     pub(super) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {

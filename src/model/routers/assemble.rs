@@ -221,7 +221,7 @@ impl Plan {
             .copied()
             .filter(|_| candidate.half_keys.is_none())
             .min_by_key(|&root| graph.producer(root));
-        let chosen = self.main.and(walk.findings.ids);
+        let chosen = walk.findings.ids.filter(|(ids, _)| !graph.value(*ids).name.is_empty());
         let (ids, weights) = match candidate.half_keys {
             Some((pairs, _)) => pair_tensors(graph, pairs),
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),

@@ -8,7 +8,7 @@ use super::names::weights_of;
 use super::region::Region;
 use super::scores::{is_product, skip_passive};
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float};
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One expert each.
@@ -260,7 +260,7 @@ impl Labels<'_, '_, '_> {
 
     fn is_weight(&self, value: ValueId) -> bool {
         let of = self.graph.value(value);
-        let is_number = is_float(of.element) || matches!(of.element, 0 | 2 | 3 | 21 | 22);
+        let is_number = is_float(of.element) || is_quantized(of.element) || of.element == 0;
         !of.is_data && is_number && self.graph.num_elements(value).is_none_or(|count| count > 1)
     }
 }

@@ -6,7 +6,7 @@ use super::region::{Region, Regions};
 use super::report::ExpertForm;
 use super::scores::{is_passive, is_product, skip_passive};
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float};
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
 
 /// Joins after the router that are looked at: gates scale inputs in some models, so that experts follow the first join.
 const MAX_JOINS: usize = 6;
@@ -204,9 +204,7 @@ fn lead(graph: &ModelGraph<'_>, weight: ValueId) -> Option<(i64, usize)> {
 
 fn is_weight(graph: &ModelGraph<'_>, value: ValueId) -> bool {
     let of = graph.value(value);
-    !of.is_data
-        && (is_float(of.element) || matches!(of.element, 2 | 3 | 21 | 22))
-        && graph.num_elements(value).is_none_or(|n| n > 1)
+    !of.is_data && (is_float(of.element) || is_quantized(of.element)) && graph.num_elements(value).is_none_or(|n| n > 1)
 }
 
 /// A weight that a product reads and that has a leading axis of experts.

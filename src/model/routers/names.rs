@@ -22,7 +22,7 @@ pub(super) fn tensor_ref(graph: &ModelGraph<'_>, id: ValueId, expert_axis: Optio
     }
     place.reverse();
     let shape = value.shape.clone().unwrap_or_default();
-    TensorRef { name: value.name.to_owned(), place, shape, expert_axis, dense }
+    TensorRef { name: value.name.to_owned(), place, element: value.element, shape, expert_axis, dense }
 }
 
 /// The weights that a value is made of, where it is made of weights only.

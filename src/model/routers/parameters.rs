@@ -2,12 +2,12 @@
 
 use super::assemble::Assembled;
 use super::report::{ExpertForm, GatingRule, Parameters};
-use crate::model::graph::{ModelGraph, Source, is_float};
-use std::collections::{BTreeMap, HashSet};
+use crate::model::graph::ModelGraph;
+use std::collections::BTreeMap;
 
 /// Counts the parameters of a model with these routers.
 pub(super) fn count(graph: &ModelGraph<'_>, routers: &[Assembled]) -> Parameters {
-    let total = total(graph);
+    let total = graph.weights().iter().fold(0_u64, |total, weight| total.saturating_add(weight.parameters));
     // Routers that share their experts, one after the other or for several tasks, count them once.
     let mut sets: BTreeMap<Vec<u32>, Vec<&Assembled>> = BTreeMap::new();
     for router in routers {
@@ -29,27 +29,6 @@ pub(super) fn count(graph: &ModelGraph<'_>, routers: &[Assembled]) -> Parameters
         }
     }
     parameters
-}
-
-fn total(graph: &ModelGraph<'_>) -> u64 {
-    let mut seen = HashSet::new();
-    let mut total = 0_u64;
-    for id in graph.value_ids() {
-        let value = graph.value(id);
-        let tensor = match value.source {
-            Source::Initializer(tensor) | Source::Input(Some(tensor)) => tensor,
-            Source::Constant(attribute) => match &attribute.t {
-                Some(tensor) => tensor,
-                None => continue,
-            },
-            _ => continue,
-        };
-        let is_weight = is_float(value.element) || matches!(value.element, 2 | 3 | 21 | 22);
-        if is_weight && seen.insert(std::ptr::from_ref(tensor)) {
-            total = total.saturating_add(super::names::weight_len(graph, id));
-        }
-    }
-    total
 }
 
 /// The experts that one token passes through; `None` where that differs from token to token.

@@ -184,6 +184,8 @@ pub struct TensorRef {
     pub name: String,
     /// Empty in the main graph; else the calls and bodies around it, outermost first.
     pub place: Vec<PlaceStep>,
+    /// `TensorProto.DataType`; 0 where not known.
+    pub element: i32,
     /// Sizes of the axes; −1 where not fixed. Empty where not known.
     pub shape: Vec<i64>,
     /// The axis of experts (of chosen ones for ids and weights per choice), counted from the front.

@@ -85,6 +85,9 @@ impl<'a> Walk<'_, 'a> {
                     _ => Kind::Scores(Scores { masked: Some(mask), ..scores }),
                 }
             }
+            ("Mul", Kind::Grouped(scores), Kind::Mask(mask)) | ("Mul", Kind::Mask(mask), Kind::Grouped(scores)) => {
+                Kind::Grouped(Scores { masked: Some(mask), ..scores })
+            }
             ("Mul", Kind::Sorted(scores), Kind::Mask(mask)) | ("Mul", Kind::Mask(mask), Kind::Sorted(scores)) => {
                 self.note_mask(mask);
                 Kind::Picked(picked(scores, false, scores.axis))

@@ -11,7 +11,10 @@ impl<'a> Walk<'_, 'a> {
         match (self.kind(input), output) {
             (Some(Kind::Scores(scores)), 0) => self.choose_experts(id, node, scores),
             (Some(Kind::Scores(_)), _) => match node.output(0).and_then(|values| self.kind(values)) {
-                Some(Kind::Sorted(_)) => Kind::SortedIds,
+                Some(Kind::Sorted(_)) => {
+                    self.add_ids(node.output(1), self.axis_of(node, -1));
+                    Kind::SortedIds
+                }
                 _ => self.add_ids(node.output(1), self.axis_of(node, -1)),
             },
             (Some(Kind::Grouped(_)), 0) => Kind::GroupScores,

@@ -1,0 +1,167 @@
+//! How long it takes to look for routers: linear in the number of nodes, and at most 50 ms for 5,000 of them.
+//!
+//! `cargo bench --bench finder --no-default-features` prints nodes, routers found, and milliseconds of the graph's view,
+//! of the finder, and of both per 1,000 nodes, for vision transformers of growing depth in which every other feed-forward
+//! network is a loop over experts.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use moescope::model::graph::ModelGraph;
+use moescope::model::proto::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+use moescope::model::routers::find_routers;
+use std::time::{Duration, Instant};
+
+const TOKENS: i64 = 197;
+const WIDTH: i64 = 64;
+const EXPERTS: i64 = 16;
+
+fn main() {
+    println!("{:>9} {:>8} {:>10} {:>10} {:>16}", "nodes", "routers", "view ms", "finder ms", "ms / 1,000 nodes");
+    for wanted in [1_000, 5_000, 10_000, 100_000] {
+        let model = transformer(wanted);
+        let mut best = [Duration::MAX; 2];
+        let (mut nodes, mut routers) = (0, 0);
+        for _ in 0..5 {
+            let start = Instant::now();
+            let Ok(graph) = ModelGraph::new(&model) else { return };
+            let view = start.elapsed();
+            routers = find_routers(&graph).routers.len();
+            best = [best[0].min(view), best[1].min(start.elapsed() - view)];
+            nodes = graph.num_nodes();
+        }
+        let [view, finder] = best.map(|time| time.as_secs_f64() * 1e3);
+        let relative = (view + finder) * 1e3 / nodes as f64;
+        println!("{nodes:>9} {routers:>8} {view:>10.2} {finder:>10.2} {relative:>16.2}");
+    }
+}
+
+/// A transformer of at least `nodes` nodes.
+fn transformer(nodes: usize) -> ModelProto {
+    let mut graph = Graph::default();
+    graph.input("x0", &[1, TOKENS, WIDTH]);
+    let mut layers = 0;
+    while graph.graph.node.len() < nodes {
+        let x = format!("x{layers}");
+        let z = graph.attention(layers, &x);
+        let y = if layers % 2 == 0 { graph.mlp(&format!("l{layers}"), &z) } else { graph.mixture(layers, &z) };
+        layers += 1;
+        graph.op("Add", &[&z, &y], &format!("x{layers}"), &[]);
+    }
+    graph.weight("head", &[WIDTH, 10]);
+    graph.op("MatMul", &[&format!("x{layers}"), "head"], "logits", &[]);
+    graph.graph.output.push(ValueInfoProto { name: "logits".into(), ..Default::default() });
+    ModelProto {
+        ir_version: 8,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
+        graph: Some(graph.graph),
+        ..Default::default()
+    }
+}
+
+#[derive(Default)]
+struct Graph {
+    graph: GraphProto,
+}
+
+impl Graph {
+    fn input(&mut self, name: &str, shape: &[i64]) {
+        let dim = shape.iter().map(|&size| DimensionProto { dim_value: Some(size), ..Default::default() }).collect();
+        let tensor = TensorTypeProto { elem_type: 1, shape: Some(TensorShapeProto { dim }) };
+        let r#type = Some(TypeProto { tensor_type: Some(tensor), ..Default::default() });
+        self.graph.input.push(ValueInfoProto { name: name.into(), r#type, ..Default::default() });
+    }
+
+    /// The finder reads shapes of weights, never their values.
+    fn weight(&mut self, name: &str, dims: &[i64]) {
+        let tensor = TensorProto { dims: dims.into(), data_type: 1, name: name.into(), ..Default::default() };
+        self.graph.initializer.push(tensor);
+    }
+
+    fn ints(&mut self, name: &str, dims: &[i64], values: &[i64]) {
+        let (dims, int64_data) = (dims.to_vec(), values.to_vec());
+        self.graph.initializer.push(TensorProto {
+            dims,
+            data_type: 7,
+            name: name.into(),
+            int64_data,
+            ..Default::default()
+        });
+    }
+
+    fn op(&mut self, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) {
+        let attribute = |(name, values): &(&str, &[i64])| AttributeProto {
+            name: (*name).to_owned(),
+            r#type: if values.len() == 1 { 2 } else { 7 },
+            i: (values.len() == 1).then(|| values[0]),
+            ints: if values.len() == 1 { Vec::new() } else { values.to_vec() },
+            ..Default::default()
+        };
+        self.graph.node.push(NodeProto {
+            op_type: op.into(),
+            name: format!("{op} {output}"),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: output.split(' ').map(str::to_owned).collect(),
+            attribute: attributes.iter().map(attribute).collect(),
+            ..Default::default()
+        });
+    }
+
+    fn product(&mut self, x: &str, weight: &str, dims: [i64; 2], output: &str) {
+        self.weight(weight, &dims);
+        self.op("MatMul", &[x, weight], output, &[]);
+    }
+
+    fn attention(&mut self, layer: usize, x: &str) -> String {
+        let name = |part: &str| format!("l{layer}.{part}");
+        for part in ["q", "k", "v"] {
+            self.product(x, &name(&format!("{part}.weight")), [WIDTH, WIDTH], &name(part));
+        }
+        self.op("Transpose", &[&name("k")], &name("kt"), &[("perm", &[0, 2, 1])]);
+        self.op("MatMul", &[&name("q"), &name("kt")], &name("scores"), &[]);
+        self.op("Softmax", &[&name("scores")], &name("rows"), &[("axis", &[-1])]);
+        self.op("MatMul", &[&name("rows"), &name("v")], &name("mixed"), &[]);
+        self.product(&name("mixed"), &name("out.weight"), [WIDTH, WIDTH], &name("out"));
+        self.op("Add", &[x, &name("out")], &name("z"), &[]);
+        name("z")
+    }
+
+    fn mlp(&mut self, name: &str, x: &str) -> String {
+        let part = |part: &str| format!("{name}.{part}");
+        self.product(x, &part("up"), [WIDTH, 2 * WIDTH], &part("h"));
+        self.op("Relu", &[&part("h")], &part("a"), &[]);
+        self.product(&part("a"), &part("down"), [2 * WIDTH, WIDTH], &part("o"));
+        part("o")
+    }
+
+    /// Softmax, top 2, and each expert on all tokens, weighted by its column.
+    fn mixture(&mut self, layer: usize, x: &str) -> String {
+        let name = |part: &str| format!("l{layer}.{part}");
+        self.product(x, &name("gate.weight"), [WIDTH, EXPERTS], &name("l"));
+        self.op("Softmax", &[&name("l")], &name("p"), &[("axis", &[-1])]);
+        self.ints(&name("two"), &[1], &[2]);
+        self.op("TopK", &[&name("p"), &name("two")], &format!("{} {}", name("v"), name("i")), &[]);
+        self.op("Shape", &[&name("p")], &name("size"), &[]);
+        self.op("ConstantOfShape", &[&name("size")], &name("zeros"), &[]);
+        self.op("ScatterElements", &[&name("zeros"), &name("i"), &name("v")], &name("w"), &[("axis", &[2])]);
+        self.ints(&name("last"), &[1], &[-1]);
+        let mut sum = String::new();
+        for expert in 0..EXPERTS {
+            let own = |part: &str| format!("l{layer}.e{expert}.{part}");
+            let output = self.mlp(&own("mlp"), x);
+            self.ints(&own("number"), &[], &[expert]);
+            self.op("Gather", &[&name("w"), &own("number")], &own("g"), &[("axis", &[2])]);
+            self.op("Unsqueeze", &[&own("g"), &name("last")], &own("gate"), &[]);
+            self.op("Mul", &[&output, &own("gate")], &own("y"), &[]);
+            if expert == 0 {
+                sum = own("y");
+            } else {
+                self.op("Add", &[&sum, &own("y")], &own("sum"), &[]);
+                sum = own("sum");
+            }
+        }
+        sum
+    }
+}

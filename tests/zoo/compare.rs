@@ -1,0 +1,115 @@
+//! Compares one tensor of a router with what PyTorch recorded.
+
+use crate::row::{Golden, Row, as_floats};
+use moescope::engine::Tensor;
+use moescope::model::routers::TensorRef;
+use ndarray::{Array2, ArrayD, Axis};
+use serde_json::Value;
+
+/// How far weights and scores may differ.
+const TOLERANCE: f64 = 1e-5;
+
+/// Whether the tensor could be compared: `Ok(false)` where the architecture has none, or hides it.
+pub fn compare(
+    golden: &mut Golden,
+    row: &Row,
+    [input, router]: [usize; 2],
+    truth: &Value,
+    role: &str,
+    found: Option<(&TensorRef, &Tensor)>,
+) -> Result<bool, String> {
+    let rule = truth["rule"].as_str().unwrap();
+    // Of expert choice, what is chosen are tokens.
+    let recorded = if rule == "expert_choice" && role == "expert_ids" { "token_ids" } else { role };
+    let mut read = |name: &str| golden.floats(&format!("router.{input}.{router}.{name}"));
+    let Some(expected) = read(recorded) else { return Ok(false) };
+    let Some((reference, tensor)) = found else {
+        return if is_hidden(rule, role, &row.name) { Ok(false) } else { Err("was not found".into()) };
+    };
+    let ids = read("expert_ids").map(|ids| rows(&ids));
+    let experts = usize::try_from(truth["num_experts"].as_u64().unwrap()).unwrap();
+    let mut actual = experts_last(as_floats(tensor), reference.expert_axis);
+    let mut expected = rows(&expected);
+    if let (Some(kept), Some(ids), "combine_weights") = (read("kept"), &ids, role)
+        && matches!(rule, "top_p" | "threshold")
+    {
+        // What is not taken weighs nothing, and stands where its expert stands.
+        expected = &expected * &rows(&kept);
+        if reference.dense {
+            expected = spread(&expected, ids, experts);
+        }
+    } else if let (true, Some(ids), "combine_weights") = (reference.dense, &ids, role)
+        && expected.ncols() != experts
+    {
+        actual = pick(&actual, ids, experts);
+    }
+    if actual.len() != expected.len() {
+        return Err(format!("({}) has shape {:?}, not {:?}", reference.name, tensor.shape, expected.shape()));
+    }
+    let mut actual = actual.to_shape(expected.raw_dim()).unwrap().to_owned();
+    if truth["unordered"] == true && matches!(role, "expert_ids" | "combine_weights") {
+        // A set has no order; sorted, equal sets are equal.
+        sort_rows(&mut actual);
+        sort_rows(&mut expected);
+    }
+    let differences = actual.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    let Some(tolerance) = row.tolerance() else {
+        let limit = if role == "expert_ids" { 0.0 } else { TOLERANCE };
+        let worst = differences.fold(0.0, f64::max);
+        return if worst <= limit { Ok(true) } else { Err(format!("({}) differs by {worst:e}", reference.name)) };
+    };
+    // Where another number format rounds, close choices may differ, and with them whole rows; most must agree.
+    let limit = if role == "expert_ids" { 0.0 } else { tolerance };
+    let agreeing = differences.filter(|&difference| difference <= limit).count();
+    if agreeing * 10 >= expected.len() * 8 {
+        Ok(true)
+    } else {
+        Err(format!("({}) agrees in {agreeing} of {}", reference.name, expected.len()))
+    }
+}
+
+/// What a graph does not have although PyTorch computes it: inside one operator; probabilities and weights that nothing
+/// uses, which exporters leave out; the experts of a threshold, which are a mask.
+fn is_hidden(rule: &str, role: &str, row: &str) -> bool {
+    match role {
+        "gate_logits" => false,
+        "gate_probs" => rule == "contrib_moe" || row.starts_with("hf-llama4"),
+        "expert_ids" => matches!(rule, "contrib_moe" | "threshold"),
+        _ => rule == "contrib_moe" || row == "variant-argmax-only",
+    }
+}
+
+/// Rows of the last axis.
+fn rows(array: &ArrayD<f64>) -> Array2<f64> {
+    let columns = array.shape().last().copied().unwrap_or(1).max(1);
+    array.to_shape((array.len() / columns, columns)).unwrap().to_owned()
+}
+
+fn experts_last(array: ArrayD<f64>, axis: Option<usize>) -> ArrayD<f64> {
+    let Some(axis) = axis.filter(|&axis| axis + 1 < array.ndim()) else { return array };
+    let mut order: Vec<usize> = (0..array.ndim()).filter(|&other| other != axis).collect();
+    order.push(axis);
+    array.permuted_axes(order).as_standard_layout().to_owned()
+}
+
+/// The weights of the chosen experts, out of those of all.
+fn pick(dense: &ArrayD<f64>, ids: &Array2<f64>, experts: usize) -> ArrayD<f64> {
+    let dense = dense.to_shape((dense.len() / experts, experts)).unwrap();
+    Array2::from_shape_fn(ids.raw_dim(), |(token, rank)| dense[[token, ids[[token, rank]] as usize]]).into_dyn()
+}
+
+fn spread(weights: &Array2<f64>, ids: &Array2<f64>, experts: usize) -> Array2<f64> {
+    let mut dense = Array2::zeros((weights.nrows(), experts));
+    for ((token, rank), weight) in weights.indexed_iter() {
+        dense[[token, ids[[token, rank]] as usize]] += weight;
+    }
+    dense
+}
+
+fn sort_rows(array: &mut Array2<f64>) {
+    for mut row in array.axis_iter_mut(Axis(0)) {
+        let mut values = row.to_vec();
+        values.sort_by(f64::total_cmp);
+        row.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+    }
+}
