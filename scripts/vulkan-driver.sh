@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks a software Vulkan driver into a folder, without installing anything: Debian 12 has Mesa 22, which WebGPU
-# refuses, and a newer one among its backports. They are taken from the mirror that apt uses already. Does nothing on other
-# systems, whose own driver is new enough.
+# refuses, and a newer one among its backports. It comes from the mirror that apt uses already, and relies on the packages
+# that setup-debian.sh installs. Does nothing on other systems, whose own driver is new enough.
 #
 # Usage: vulkan-driver.sh FOLDER. Then FOLDER/usr/share/vulkan/icd.d has the driver's file.
 set -eu
@@ -29,7 +29,8 @@ work=$(cd "$work" && pwd)
 echo "deb $options$mirror $codename-backports main" >"$work/backports.list"
 apt() {
     apt-get -qq -o Dir::Etc::SourceList="$work/backports.list" -o Dir::Etc::SourceParts=- \
-        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root "$@"
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+        -o APT::Sandbox::User=root -o Debug::NoLocking=1 "$@"
 }
 apt update
 # With it come the few of its libraries that are newer than the system's.
