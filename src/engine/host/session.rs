@@ -24,7 +24,8 @@ impl ModelSession {
     /// Has ONNX Runtime read and optimise the model for the backend's provider.
     ///
     /// # Errors
-    /// [`EngineError::Provider`] when the provider does not start or can run nothing of the model, [`EngineError::Load`] with ONNX Runtime's reason, [`EngineError::Cancelled`].
+    /// [`EngineError::Provider`] when the provider does not start or can run nothing of the model,
+    /// [`EngineError::Load`] with ONNX Runtime's reason, [`EngineError::Cancelled`].
     pub(super) fn load(
         environment: &Environment,
         request: &LoadRequest,
@@ -32,29 +33,20 @@ impl ModelSession {
         cancels: &Cancels,
         ticket: u64,
     ) -> Result<Self, EngineError> {
-        let refused = |error: ort::Error| {
-            if cancels.is_cancelled(ticket) {
-                EngineError::Cancelled
-            } else {
-                EngineError::Load { model: request.model.clone(), reason: error.message().trim().to_owned() }
-            }
-        };
-        let builder = builder(environment, request.execution.threads).map_err(refused)?;
-        let options = &request.execution.provider.options;
-        let builder = providers::add(builder, environment, backend, options)?;
-        let (mut builder, log) = match backend.provider {
-            Provider::Cpu => (builder, None),
-            _ => NodeLog::listen(builder).map(|(builder, log)| (builder, Some(log))).map_err(refused)?,
-        };
-        let in_flight = InFlight::Load(builder.canceler());
-        let session =
-            cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
-        let inputs = tensor::input_specs(&session);
-        let placement = placement::of(&session, backend.provider, log.as_ref());
-        if placement.num_nodes() > 0 && placement.num_nodes_on(backend.provider) == 0 {
-            return Err(providers::runs_nothing(backend.provider, &placement));
+        let provider = backend.provider;
+        let commit = |listen| commit(environment, request, backend, cancels, ticket, listen);
+        let (mut session, log) = commit(provider != Provider::Cpu)?;
+        let placement = placement::of(&session, provider, log.as_ref());
+        if placement.num_nodes() > 0 && placement.num_nodes_on(provider) == 0 {
+            return Err(providers::runs_nothing(provider, &placement));
         }
-        Ok(Self { session, inputs, provider: backend.provider, placement })
+        if provider == Provider::WebGpu {
+            // A session that logs at all logs every kernel of every run here: 140 lines for the bundled model.
+            drop(session);
+            session = commit(false)?.0;
+        }
+        let inputs = tensor::input_specs(&session);
+        Ok(Self { session, inputs, provider, placement })
     }
 
     /// The provider that the session was made with.
@@ -92,6 +84,34 @@ impl ModelSession {
         let outputs = outputs.iter().map(|(name, value)| tensor::from_ort(name, &value)).collect::<Result<_, _>>()?;
         Ok(RunResult { outputs, run_secs, provider: self.provider })
     }
+}
+
+/// Makes the session, and with `listen` the record of where its nodes ended up.
+fn commit(
+    environment: &Environment,
+    request: &LoadRequest,
+    backend: &Backend,
+    cancels: &Cancels,
+    ticket: u64,
+    listen: bool,
+) -> Result<(Session, Option<NodeLog>), EngineError> {
+    let refused = |error: ort::Error| {
+        if cancels.is_cancelled(ticket) {
+            EngineError::Cancelled
+        } else {
+            EngineError::Load { model: request.model.clone(), reason: error.message().trim().to_owned() }
+        }
+    };
+    let builder = builder(environment, request.execution.threads).map_err(refused)?;
+    let builder = providers::add(builder, environment, backend, &request.execution.provider.options)?;
+    let (mut builder, log) = match listen {
+        true => NodeLog::listen(builder).map(|(builder, log)| (builder, Some(log))).map_err(refused)?,
+        false => (builder, None),
+    };
+    let in_flight = InFlight::Load(builder.canceler());
+    let session =
+        cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
+    Ok((session, log))
 }
 
 /// How long a waiting thread of a run keeps asking for work before it sleeps, in microseconds.
