@@ -50,7 +50,7 @@ fn ones(model: &Path) -> Vec<Tensor> {
     let one = |input: moescope::model::ValueDescription| {
         let shape: Vec<usize> = input.dims.unwrap_or_default().iter().map(|dim| dim.size().unwrap_or(2)).collect();
         let len = shape.iter().product();
-        let data = match &*input.element {
+        let data = match input.element {
             "int64" => TensorData::I64(vec![1; len].into()),
             _ => TensorData::F32(vec![1.0; len].into()),
         };
@@ -133,6 +133,7 @@ fn the_subcommand_is_for_the_program_alone() {
 #[cfg(target_os = "linux")]
 mod on_linux {
     use super::*;
+    use moescope::engine::{Freedom, isolation_of};
     use std::process::Command;
 
     /// The worker processes of this process that hold the model open or mapped; all tests share one process.
@@ -182,6 +183,23 @@ mod on_linux {
         }
         drop(engine);
         assert_eq!(workers_with("moescope-to-be-killed"), [0; 0], "no worker outlives its engine");
+    }
+
+    /// On a kernel with Landlock and seccomp, which every Debian from 12 on has.
+    #[test]
+    fn a_worker_can_do_nothing_but_run_its_model() {
+        let library = moescope::engine::find_library(None).unwrap();
+        let found = isolation_of(env!("CARGO_BIN_EXE_moescope").as_ref(), &library).unwrap();
+        let expected = Freedom {
+            read_its_model: true,
+            read_other_files: false,
+            write_files: false,
+            open_sockets: false,
+            start_programs: false,
+            signal_others: false,
+            exceed_memory: false,
+        };
+        assert_eq!(found, expected);
     }
 
     #[test]

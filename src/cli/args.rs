@@ -178,6 +178,18 @@ pub(super) enum Command {
     /// Runs one model for the program that started it
     #[command(hide = true)]
     Engine(EngineArgs),
+    /// Finds out what the process of a model can do
+    #[command(hide = true)]
+    ProbeIsolation(ProbeArgs),
+}
+
+/// `moescope probe-isolation`
+#[derive(Debug, clap::Args)]
+pub(super) struct ProbeArgs {
+    /// A file in the folder that the process is locked in with
+    pub(super) locked_in_with: PathBuf,
+    /// A file in another folder
+    pub(super) other: PathBuf,
 }
 
 /// `moescope engine`: what the program tells the process that it starts for a model.

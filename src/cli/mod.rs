@@ -42,6 +42,7 @@ pub fn run(args: Args) -> ExitCode {
         #[cfg(feature = "gui")]
         Some(Command::Render(command)) => render::run(&command, &args.model),
         Some(Command::Engine(command)) => engine::run(command, args.model.ort_library),
+        Some(Command::ProbeIsolation(command)) => engine::probe(&command, args.model.ort_library),
         None => window::run(args.window, args.model),
     };
     match result {

@@ -17,7 +17,7 @@ pub use client::{Engine, EngineOptions, Isolation};
 pub use library::{ORT_VERSION, find_library};
 pub use limits::Limits;
 pub use placement::{PlacedOp, Placement};
-pub use process::{WorkerArgs, serve_worker};
+pub use process::{Freedom, WorkerArgs, isolation_of, probe_isolation, serve_worker};
 pub use protocol::{
     EngineError, Execution, LoadRequest, Loaded, ModelHandle, Phase, RunRequest, RunResult, Tensor, TensorData,
 };

@@ -15,6 +15,7 @@ mod wire;
 mod worker;
 
 pub use child::{WorkerArgs, serve_worker};
+pub use sandbox::{Freedom, isolation_of, probe_isolation};
 
 use super::library::find_library;
 use super::protocol::Phase;

@@ -4,6 +4,7 @@
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other;
+mod probe;
 #[cfg(target_os = "linux")]
 mod system_calls;
 
@@ -11,3 +12,5 @@ mod system_calls;
 pub(super) use linux::{check_memory, leave, limit_memory, lock_in};
 #[cfg(not(target_os = "linux"))]
 pub(super) use other::{check_memory, leave, limit_memory, lock_in};
+
+pub use probe::{Freedom, isolation_of, probe_isolation};
