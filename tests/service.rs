@@ -1,7 +1,7 @@
 //! The window's background worker with the real default model: the latest wish wins, and nothing is done twice.
 
-use moescope::analysis::{AnalysisService, Event, ImageId, ImageSpec, Outcome, Wanted};
-use moescope::engine::{Engine, EngineOptions, Execution};
+use moescope::analysis::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, Wanted};
+use moescope::engine::{Engine, EngineOptions, Isolation};
 use moescope::input::SAMPLES;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn service() -> AnalysisService {
-    AnalysisService::start(Arc::new(Engine::start(EngineOptions::default())), Execution::default(), || {})
-        .expect("a thread")
+    AnalysisService::start(Arc::new(Engine::start(EngineOptions::default())), || {}).expect("a thread")
 }
 
 fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx")
 }
 
+fn wish_for(model: &Path, reload: u64) -> ModelWish {
+    ModelWish { path: model.to_owned(), reload, ..ModelWish::default() }
+}
+
 fn wish(sample: usize, top_k: usize) -> Wanted {
     let image = (ImageId(sample as u64), ImageSpec::Sample(SAMPLES[sample].id));
-    Wanted { model: Some(model()), reload: 0, image: Some(image), top_k: Some(top_k), compare: false }
+    Wanted { model: Some(wish_for(&model(), 0)), image: Some(image), top_k: Some(top_k), compare: false }
 }
 
 /// Every event up to the first one that `last` accepts.
@@ -118,7 +121,7 @@ fn a_broken_image_does_not_keep_the_model_from_opening() {
 fn after_a_broken_model_the_next_one_works() {
     let service = service();
     let broken = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    service.want(Wanted { model: Some(broken.clone()), ..wish(0, 2) });
+    service.want(Wanted { model: Some(wish_for(&broken, 0)), ..wish(0, 2) });
     let events = events_until(&service, |event| matches!(event, Event::ModelFailed { path, .. } if *path == broken));
     assert!(outcomes(&events).is_empty());
     service.want(wish(0, 2));
@@ -138,7 +141,7 @@ fn small_model() -> (tempfile::TempDir, PathBuf) {
 fn a_model_that_changes_on_disk_is_told_and_opened_anew_when_asked_for() {
     let (folder, path) = small_model();
     let service = service();
-    let wish = |reload| Wanted { model: Some(path.clone()), reload, ..wish(0, 2) };
+    let wish = |reload| Wanted { model: Some(wish_for(&path, reload)), ..wish(0, 2) };
     let run = |reload| {
         service.want(wish(reload));
         let events = events_until(&service, is_idle);
@@ -165,7 +168,7 @@ fn a_model_that_changes_on_disk_is_told_and_opened_anew_when_asked_for() {
 fn a_new_version_that_cannot_be_opened_leaves_the_one_before() {
     let (_folder, path) = small_model();
     let service = service();
-    let wish = |reload| Wanted { model: Some(path.clone()), reload, ..wish(0, 2) };
+    let wish = |reload| Wanted { model: Some(wish_for(&path, reload)), ..wish(0, 2) };
     service.want(wish(0));
     let events = events_until(&service, is_idle);
     let before = outcomes(&events)[0].id;
@@ -176,6 +179,28 @@ fn a_new_version_that_cannot_be_opened_leaves_the_one_before() {
     assert_eq!(outcomes(&events_until(&service, is_idle))[0].id, before);
     fs::remove_file(&path).expect("removed");
     events_until(&service, |event| matches!(event, Event::ModelChanged { gone: true, .. }));
+}
+
+#[test]
+fn another_wish_ends_a_load() {
+    let (_folder, small) = small_model();
+    let isolation = Isolation::Process { program: env!("CARGO_BIN_EXE_moescope").into() };
+    for isolation in [Isolation::Off, isolation] {
+        let engine = Engine::start(EngineOptions { isolation, ..EngineOptions::default() });
+        let service = AnalysisService::start(Arc::new(engine), || {}).expect("a thread");
+        service.want(wish(0, 2));
+        events_until(&service, |event| matches!(event, Event::ModelOpening(_)));
+        service.want(Wanted { model: Some(wish_for(&small, 0)), ..wish(0, 2) });
+        let events = events_until(&service, is_idle);
+        let opened: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::ModelOpened(model) => Some(&model.path),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(opened, [&small], "{events:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod version;
 pub use assemble::assemble;
 pub use parity::{Flip, LayerParity, MarginBin, Parity, ParityError};
 pub use pipeline::{OpenError, OpenModel, analyse};
-pub use service::{AnalysisService, Event, ImageId, ImageSpec, Outcome, OutcomeId, Wanted, compared_top_ks};
+pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};
 pub use version::ModelVersion;
 

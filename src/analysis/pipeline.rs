@@ -26,6 +26,8 @@ pub struct OpenModel {
     pub description: ModelDescription,
     /// The engine's handle.
     pub handle: ModelHandle,
+    /// How it was asked to run.
+    pub execution: Execution,
     /// The provider that the session was made with.
     pub provider: Provider,
     /// The providers that were tried before it, and why they did not start.
@@ -67,6 +69,7 @@ impl OpenModel {
             version,
             description,
             handle: loaded.model,
+            execution: execution.clone(),
             provider: loaded.provider,
             not_started: loaded.not_started,
             placement: loaded.placement,

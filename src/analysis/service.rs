@@ -9,7 +9,7 @@ use super::{Analysis, AnalysisError, ModelVersion, OpenError, OpenModel, analyse
 use crate::engine::{Engine, EngineError, Execution};
 use crate::input::{DecodedImage, InputTensor, decode_file, decode_sample, preprocess};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -44,16 +44,27 @@ pub enum ImageSpec {
 /// The whole state that is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// The model file; `None` shows the image alone.
-    pub model: Option<PathBuf>,
-    /// Counts how often the model was asked for again: another number opens it anew if its files have changed.
-    pub reload: u64,
+    /// The model; `None` shows the image alone.
+    pub model: Option<ModelWish>,
     /// The image; `None` only opens the model.
     pub image: Option<(ImageId, ImageSpec)>,
     /// Experts per token; `None` is the model's default. Values outside of the model's range are clamped.
     pub top_k: Option<usize>,
     /// Also run the other values of top-k that [`compared_top_ks`] names.
     pub compare: bool,
+}
+
+/// A model, and how it shall run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelWish {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// On what.
+    pub execution: Execution,
+    /// Counts how often the model was asked for again: another number opens it anew if its files have changed.
+    pub reload: u64,
+    /// Counts how often a person asked to open it in spite of what it did: another number lets it out of quarantine.
+    pub pardon: u64,
 }
 
 /// One result.
@@ -80,6 +91,8 @@ pub enum Event {
     ModelFailed {
         /// The file.
         path: PathBuf,
+        /// Whether it waits for a person to trust it; see [`ModelWish::pardon`].
+        quarantined: bool,
         /// What, why, and what to do next.
         message: String,
     },
@@ -110,6 +123,8 @@ pub enum Event {
     RunFailed {
         /// Which image.
         image: ImageId,
+        /// Whether the model waits for a person to trust it; see [`ModelWish::pardon`].
+        quarantined: bool,
         /// What, why, and what to do next.
         message: String,
     },
@@ -151,6 +166,7 @@ impl std::fmt::Debug for Shared {
 struct Slot {
     wanted: Option<Wanted>,
     running: Option<RunKey>,
+    opening: Option<ModelWish>,
     closed: bool,
 }
 
@@ -158,6 +174,7 @@ struct Slot {
 #[derive(Clone, Debug, PartialEq)]
 struct RunKey {
     model: ModelVersion,
+    execution: Execution,
     image: ImageId,
     top_k: Option<usize>,
 }
@@ -165,7 +182,7 @@ struct RunKey {
 impl RunKey {
     /// Whether a run is what a wish asks for first.
     fn serves(&self, wanted: &Wanted) -> bool {
-        wanted.model.as_deref() == Some(self.model.path())
+        wanted.model.as_ref().is_some_and(|model| model.path == self.model.path() && model.execution == self.execution)
             && wanted.image.as_ref().map(|(id, _)| *id) == Some(self.image)
             && wanted.top_k == self.top_k
     }
@@ -178,20 +195,19 @@ impl Shared {
 }
 
 impl AnalysisService {
-    /// Starts the worker, which runs every model as `execution` says. `wake` is called after every event, from the worker's thread.
+    /// Starts the worker. `wake` is called after every event, from the worker's thread.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(engine: Arc<Engine>, execution: Execution, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(engine: Arc<Engine>, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { engine, slot: Mutex::default(), changed: Condvar::new() });
         let (sender, events) = channel();
         let worker = Worker {
             shared: Arc::clone(&shared),
             events: sender,
             wake: Box::new(wake),
-            execution,
             model: None,
-            reload: 0,
+            last_wish: ModelWish::default(),
             watch: ModelWatch::default(),
             images: Recent::new(KEPT_IMAGES),
             tensors: Recent::new(KEPT_IMAGES),
@@ -205,7 +221,8 @@ impl AnalysisService {
     /// Replaces the latest wish. A run in flight that no longer serves it is cancelled.
     pub fn want(&self, wanted: Wanted) {
         let mut slot = self.shared.slot();
-        if slot.running.as_ref().is_some_and(|running| !running.serves(&wanted)) {
+        let opens_another = slot.opening.as_ref().is_some_and(|opening| wanted.model.as_ref() != Some(opening));
+        if opens_another || slot.running.as_ref().is_some_and(|running| !running.serves(&wanted)) {
             self.shared.engine.cancel();
         }
         slot.wanted = Some(wanted);
@@ -224,7 +241,7 @@ impl Drop for AnalysisService {
         {
             let mut slot = self.shared.slot();
             slot.closed = true;
-            if slot.running.is_some() {
+            if slot.running.is_some() || slot.opening.is_some() {
                 self.shared.engine.cancel();
             }
             self.shared.changed.notify_one();
@@ -246,10 +263,9 @@ struct Worker {
     shared: Arc<Shared>,
     events: Sender<Event>,
     wake: Box<dyn Fn() + Send>,
-    execution: Execution,
     model: Option<Arc<OpenModel>>,
-    /// [`Wanted::reload`] of the last wish that was taken up.
-    reload: u64,
+    /// The model of the last wish that was taken up.
+    last_wish: ModelWish,
     watch: ModelWatch,
     images: Recent<ImageId, Decoded>,
     tensors: Recent<(ModelVersion, ImageId), Tensor>,
@@ -298,8 +314,8 @@ impl Worker {
         // An image that cannot be read must not keep the model from opening, so its failure counts only afterwards.
         let image = wanted.image.as_ref().map(|(id, spec)| (*id, self.decoded(*id, spec)));
         self.go_on()?;
-        let Some(path) = &wanted.model else { return Step::Continue(()) };
-        let model = self.opened(path, wanted.reload)?;
+        let Some(wish) = &wanted.model else { return Step::Continue(()) };
+        let model = self.opened(wish)?;
         let Some((id, decoded)) = image else { return Step::Continue(()) };
         let decoded = decoded?;
         self.go_on()?;
@@ -338,14 +354,26 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, path: &Path, reload: u64) -> Step<Arc<OpenModel>> {
-        let asked_again = std::mem::replace(&mut self.reload, reload) != reload;
-        let as_it_is = |model: &&Arc<OpenModel>| !asked_again || model.version.now() == model.version;
-        if let Some(model) = self.model.as_ref().filter(|model| model.path == path).filter(as_it_is) {
+    fn opened(&mut self, wish: &ModelWish) -> Step<Arc<OpenModel>> {
+        let before = std::mem::replace(&mut self.last_wish, wish.clone());
+        if before.pardon != wish.pardon {
+            self.shared.engine.pardon(&wish.path);
+        }
+        let is_current = |model: &&Arc<OpenModel>| {
+            let asked_again = before.reload != wish.reload;
+            (&model.path, &model.execution) == (&wish.path, &wish.execution)
+                && (!asked_again || model.version.now() == model.version)
+        };
+        if let Some(model) = self.model.as_ref().filter(is_current) {
             return Step::Continue(Arc::clone(model));
         }
-        self.tell(Event::ModelOpening(path.to_owned()));
-        match OpenModel::open(&self.shared.engine, path, &self.execution) {
+        self.tell(Event::ModelOpening(wish.path.clone()));
+        self.shared.slot().opening = Some(wish.clone());
+        // A newer wish that came before this could not cancel the load.
+        let opened =
+            self.go_on().is_continue().then(|| OpenModel::open(&self.shared.engine, &wish.path, &wish.execution));
+        self.shared.slot().opening = None;
+        match opened.unwrap_or(Err(OpenError::Engine(EngineError::Cancelled))) {
             Ok(model) => {
                 let model = Arc::new(model);
                 if let Some(before) = self.model.replace(Arc::clone(&model)) {
@@ -356,7 +384,11 @@ impl Worker {
                 Step::Continue(model)
             }
             Err(OpenError::Engine(EngineError::Cancelled)) => Step::Break(()),
-            Err(error) => self.fail(Event::ModelFailed { path: path.to_owned(), message: error.to_string() }),
+            Err(error) => self.fail(Event::ModelFailed {
+                path: wish.path.clone(),
+                quarantined: matches!(error, OpenError::Engine(EngineError::Quarantined { .. })),
+                message: error.to_string(),
+            }),
         }
     }
 
@@ -386,7 +418,7 @@ impl Worker {
         top_k: Option<usize>,
     ) -> Step<()> {
         self.go_on()?;
-        let key = RunKey { model: model.version.clone(), image: id, top_k };
+        let key = RunKey { model: model.version.clone(), execution: model.execution.clone(), image: id, top_k };
         if let Some(outcome) = self.outcomes.get(&key) {
             self.tell(Event::Analysed(outcome));
             return Step::Continue(());
@@ -408,7 +440,11 @@ impl Worker {
                 Step::Continue(())
             }
             Err(AnalysisError::Engine(EngineError::Cancelled)) => Step::Break(()),
-            Err(error) => self.fail(Event::RunFailed { image: id, message: error.to_string() }),
+            Err(error) => self.fail(Event::RunFailed {
+                image: id,
+                quarantined: matches!(error, AnalysisError::Engine(EngineError::Quarantined { .. })),
+                message: error.to_string(),
+            }),
         }
     }
 

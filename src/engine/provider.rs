@@ -64,6 +64,20 @@ impl Provider {
         }
     }
 
+    /// What it runs on, in one line.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Cpu => "The processor; always there",
+            Self::WebGpu => "Any graphics card, through Vulkan, Direct3D 12 or Metal",
+            Self::Cuda => "NVIDIA's graphics cards",
+            Self::TensorRt => "NVIDIA's graphics cards; builds kernels for minutes when the model is opened",
+            Self::DirectMl => "Any graphics card on Windows",
+            Self::CoreMl => "Apple's neural engine and graphics",
+            Self::OpenVino => "Intel's processors and graphics",
+        }
+    }
+
     /// ONNX Runtime's own name, which logs and placements use.
     #[must_use]
     pub fn ort_name(self) -> &'static str {

@@ -87,8 +87,9 @@ impl App {
         let (sender, inbox) = channel();
         let waker = Waker::new(ctx);
         let wake = waker.clone();
-        let service = AnalysisService::start(engine, start.execution.clone(), move || wake.wake())?;
+        let service = AnalysisService::start(engine, move || wake.wake())?;
         let mut state = AppState::new(settings, start.default_model.clone());
+        state.model.execution = start.execution.clone();
         let gpu = WindowGpu::open(cc, &waker, &mut state);
         open_first(&mut state, start);
         Ok(Self {

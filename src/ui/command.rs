@@ -3,6 +3,7 @@
 use super::state::{OverlayKind, Side};
 use super::waker::Waker;
 use crate::analysis::ImageId;
+use crate::engine::ProviderChoice;
 use crate::input::DecodedImage;
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
 use std::path::PathBuf;
@@ -24,6 +25,12 @@ pub enum Command {
     OpenDefaultModel,
     /// Open the model anew, as its files are now.
     ReloadModel,
+    /// Open a model that ended its process too often.
+    TrustModel(PathBuf),
+    /// Stop opening a model and stay with the one that is open.
+    CancelOpening,
+    /// Choose what the wanted model runs on.
+    SetProvider(ProviderChoice),
     /// Open pixels from the clipboard.
     Paste(Arc<DecodedImage>),
     /// Show an opened image.

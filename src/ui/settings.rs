@@ -1,7 +1,9 @@
 //! What the window remembers from one start to the next.
 
 use super::state::OverlayKind;
+use crate::engine::ProviderChoice;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Remembered settings. Unknown or missing fields take their defaults, so that an older or damaged file never hurts.
@@ -24,6 +26,8 @@ pub struct Settings {
     pub model: Option<PathBuf>,
     /// The folder of the last file dialog.
     pub folder: Option<PathBuf>,
+    /// What a model runs on, where a person chose it.
+    pub providers: BTreeMap<PathBuf, ProviderChoice>,
 }
 
 impl Default for Settings {
@@ -37,6 +41,7 @@ impl Default for Settings {
             crop: true,
             model: None,
             folder: None,
+            providers: BTreeMap::new(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn notices_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
                     if ui.small_button("Dismiss").clicked() {
                         ctx.send(Command::DismissNotice(at));
                     }
-                    if let Some(action) = notice.action
+                    if let Some(action) = &notice.action
                         && ui.small_button(action.label()).clicked()
                     {
                         ctx.send(action.command());

@@ -1,5 +1,6 @@
 //! The menus, and what runs: model, provider, time.
 
+use crate::engine::{Provider, ProviderChoice};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
@@ -140,18 +141,42 @@ fn run_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let Some(shown) = ctx.state.shown() else { return };
     let seconds = shown.analysis.seconds;
     let text = format!("{} · {}", shown.analysis.provider.name(), millis(seconds.inference));
-    ui.weak(text).on_hover_text(format!(
+    let times = format!(
         "Execution provider that ran the model, and the time of that run\nDecode {}\nPreprocess {}\nInference {}\nStatistics {}",
         millis(seconds.decode),
         millis(seconds.preprocess),
         millis(seconds.inference),
         millis(seconds.statistics),
-    ));
+    );
+    let placement = shown.model.placement.sentence(shown.model.provider);
+    let menu = ui.menu_button(text, |ui| provider_menu(ui, ctx));
+    menu.response.on_hover_text(format!("{times}\n{placement}\nClick to run this model on something else"));
     ui.separator();
+}
+
+/// What the wanted model runs on. A provider that does not start is told, and the CPU runs instead.
+fn provider_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    ui.weak("Run this model on");
+    let wanted = ctx.state.wanted().model.map(|model| model.execution.provider.choice).unwrap_or_default();
+    let automatic = (ProviderChoice::Auto, "Automatic", "The first that is installed and starts");
+    let named = Provider::ALL.map(|provider| (ProviderChoice::Prefer(provider), provider.name(), provider.about()));
+    for (choice, name, about) in [automatic].into_iter().chain(named) {
+        let demanded =
+            matches!(choice, ProviderChoice::Prefer(provider) if wanted == ProviderChoice::Require(provider));
+        let picked = wanted == choice || demanded;
+        if ui.radio(picked, name).on_hover_text(about).clicked() {
+            ctx.send(Command::SetProvider(choice));
+        }
+    }
+    ui.separator();
+    ui.weak("moescope runtime list: what is installed");
 }
 
 fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     if ctx.state.model.opening {
+        if ui.small_button("Cancel").on_hover_text("Stop loading and stay with the model that is open").clicked() {
+            ctx.send(Command::CancelOpening);
+        }
         ui.weak("loading the model…");
         ui.spinner();
         return;

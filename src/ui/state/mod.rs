@@ -11,7 +11,8 @@ pub use view::{OverlayKind, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
-use crate::analysis::{Event, ImageId, ImageSpec, OpenModel, Outcome, Wanted};
+use crate::analysis::{Event, ImageId, ImageSpec, ModelWish, OpenModel, Outcome, Wanted};
+use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::routing::{LayerIdx, LayerRouting};
 use std::path::{Path, PathBuf};
@@ -29,26 +30,30 @@ pub struct Notice {
 }
 
 /// What a message offers to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoticeAction {
     /// Open the model anew.
     ReloadModel,
+    /// Open a model in spite of what it did.
+    TrustModel(PathBuf),
 }
 
 impl NoticeAction {
     /// Text of the button.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::ReloadModel => "Reload",
+            Self::TrustModel(_) => "Try again",
         }
     }
 
     /// What a click sends.
     #[must_use]
-    pub fn command(self) -> Command {
+    pub fn command(&self) -> Command {
         match self {
             Self::ReloadModel => Command::ReloadModel,
+            Self::TrustModel(path) => Command::TrustModel(path.clone()),
         }
     }
 }
@@ -64,6 +69,10 @@ pub struct ModelState {
     pub opening: bool,
     /// How often it was asked for again.
     pub reload: u64,
+    /// How often a person asked to open a model in spite of what it did.
+    pub pardon: u64,
+    /// How models run where nothing else is wished for one.
+    pub execution: Execution,
 }
 
 /// Everything that the window knows and wants.
@@ -124,8 +133,12 @@ impl AppState {
     pub fn wanted(&self) -> Wanted {
         let image = self.images.current().filter(|entry| entry.error.is_none());
         Wanted {
-            model: self.model.wanted.clone(),
-            reload: self.model.reload,
+            model: self.model.wanted.clone().map(|path| ModelWish {
+                execution: self.execution_of(&path),
+                path,
+                reload: self.model.reload,
+                pardon: self.model.pardon,
+            }),
             image: image.map(|entry| (entry.id, entry.spec.clone())),
             top_k: self.top_k,
             compare: true,
@@ -159,6 +172,9 @@ impl AppState {
             Command::OpenSample(id) => self.open_image(ImageSpec::Sample(id)),
             Command::OpenDefaultModel => self.want_model(self.default_model.clone()),
             Command::ReloadModel => self.reload_model(),
+            Command::TrustModel(path) => self.trust_model(path),
+            Command::CancelOpening => self.cancel_opening(),
+            Command::SetProvider(choice) => self.set_provider(choice),
             Command::Paste(image) => self.open_image(ImageSpec::Decoded(image)),
             Command::SelectImage(id) => self.retry_and(id, ImageList::select),
             Command::StepImage(places) => self.images.step(places),
@@ -207,14 +223,15 @@ impl AppState {
         match event {
             Event::ModelOpening(_) => self.model.opening = true,
             Event::ModelOpened(model) => self.model_opened(model),
-            Event::ModelFailed { path, message } => self.model_failed(&path, message),
+            Event::ModelFailed { path, quarantined, message } => self.model_failed(&path, quarantined, message),
             Event::ModelChanged { path, gone } => self.model_changed(&path, gone),
             Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
             Event::ImageFailed { image, message } => self.image_failed(image, message),
             Event::Analysed(outcome) => self.analysed(outcome),
-            Event::RunFailed { message, .. } => {
+            Event::RunFailed { quarantined, message, .. } => {
                 self.updating = false;
-                self.notify("The model could not be run", message);
+                let trust = self.model.wanted.clone().filter(|_| quarantined).map(NoticeAction::TrustModel);
+                self.notify_with("The model could not be run", message, trust);
             }
             Event::Idle => self.updating = false,
         }
@@ -292,6 +309,39 @@ impl AppState {
         self.notify_with(format!("The model {name} has changed"), details, Some(NoticeAction::ReloadModel));
     }
 
+    fn trust_model(&mut self, path: PathBuf) {
+        self.notices
+            .retain(|notice| !matches!(&notice.action, Some(NoticeAction::TrustModel(other)) if *other == path));
+        self.model.pardon += 1;
+        self.want_model(Some(path));
+    }
+
+    /// Back to the model that is open, if there is one.
+    fn cancel_opening(&mut self) {
+        if self.model.opening {
+            self.model.opening = false;
+            self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
+        }
+    }
+
+    /// What the wanted model runs on: what was wished for it, else what the program was started with.
+    fn set_provider(&mut self, choice: ProviderChoice) {
+        let Some(path) = &self.model.wanted else { return };
+        if choice == self.model.execution.provider.choice {
+            self.settings.providers.remove(path);
+        } else {
+            self.settings.providers.insert(path.clone(), choice);
+        }
+    }
+
+    fn execution_of(&self, model: &Path) -> Execution {
+        let mut execution = self.model.execution.clone();
+        if let Some(&choice) = self.settings.providers.get(model) {
+            execution.provider.choice = choice;
+        }
+        execution
+    }
+
     fn set_layer(&mut self, layer: usize) {
         self.view.layer = LayerIdx(layer);
         self.clamp_view();
@@ -330,6 +380,9 @@ impl AppState {
 
     fn model_opened(&mut self, model: Arc<OpenModel>) {
         self.model.opening = false;
+        for not_started in &model.not_started {
+            self.notify(format!("Running on {} instead", model.provider), not_started.to_string());
+        }
         // A top-k that was chosen for another model means nothing for this one.
         let path = model.path.clone();
         if self.model.open.replace(model).is_some_and(|before| before.path != path) {
@@ -338,14 +391,15 @@ impl AppState {
     }
 
     /// The model that was open before stays.
-    fn model_failed(&mut self, path: &Path, message: String) {
+    fn model_failed(&mut self, path: &Path, quarantined: bool, message: String) {
         self.model.opening = false;
         self.updating = false;
         if self.model.wanted.as_deref() == Some(path) {
             self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
             self.settings.model = self.model.wanted.clone().filter(|path| Some(path) != self.default_model.as_ref());
         }
-        self.notify(format!("Could not open the model {}", file_name(path)), message);
+        let trust = quarantined.then(|| NoticeAction::TrustModel(path.to_owned()));
+        self.notify_with(format!("Could not open the model {}", file_name(path)), message, trust);
     }
 
     fn image_decoded(&mut self, image: ImageId, decoded: Arc<DecodedImage>) {
@@ -389,6 +443,7 @@ impl AppState {
         let current = self.images.current().map(|entry| entry.id);
         Some(outcome.image) == current
             && Some(&outcome.model.path) == self.model.wanted.as_ref()
+            && outcome.model.execution == self.execution_of(&outcome.model.path)
             && outcome.analysis.top_k == self.wanted_top_k()
     }
 }

@@ -71,7 +71,7 @@ impl Results {
 }
 
 fn same_subject(a: &Outcome, b: &Outcome) -> bool {
-    a.image == b.image && a.model.version == b.model.version
+    a.image == b.image && a.model.version == b.model.version && a.model.execution == b.model.execution
 }
 
 fn changed_by_layer(a: &Outcome, b: &Outcome) -> Vec<Option<RoutingComparison>> {

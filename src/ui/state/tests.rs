@@ -66,6 +66,7 @@ fn open_model(path: &str) -> OpenModel {
             num_weights: 0,
         },
         handle: ModelHandle(0),
+        execution: Default::default(),
         provider: Provider::Cpu,
         not_started: Vec::new(),
         placement: Default::default(),
@@ -157,9 +158,13 @@ fn an_unreadable_image_leaves_what_was_shown_and_can_be_tried_again() {
 fn a_model_that_cannot_be_opened_leaves_the_one_before() {
     let mut fixture = Fixture::new();
     fixture.state.apply(Command::OpenPaths(vec!["other.ONNX".into()]));
-    assert_eq!(fixture.state.wanted().model, Some("other.ONNX".into()));
-    fixture.state.hear(Event::ModelFailed { path: "other.ONNX".into(), message: "not an ONNX file".into() });
-    assert_eq!(fixture.state.wanted().model, Some("default.onnx".into()));
+    assert_eq!(fixture.state.model.wanted, Some("other.ONNX".into()));
+    fixture.state.hear(Event::ModelFailed {
+        path: "other.ONNX".into(),
+        quarantined: false,
+        message: "not an ONNX file".into(),
+    });
+    assert_eq!(fixture.state.model.wanted, Some("default.onnx".into()));
     assert_eq!(fixture.state.settings.model, None, "a broken model is not remembered");
 }
 
@@ -173,11 +178,11 @@ fn a_model_that_changed_is_opened_anew_when_the_person_says_so() {
         fixture.state.hear(Event::ModelChanged { path: "default.onnx".into(), gone });
     }
     let reload = Some(NoticeAction::ReloadModel);
-    let actions: Vec<_> = fixture.state.notices.iter().map(|notice| notice.action).collect();
+    let actions: Vec<_> = fixture.state.notices.iter().map(|notice| notice.action.clone()).collect();
     assert_eq!(actions, [None, reload], "{:?}", fixture.state.notices);
     assert!(fixture.state.notices[1].title.contains("default.onnx"));
     fixture.state.apply(NoticeAction::ReloadModel.command());
-    assert_eq!((fixture.state.wanted().reload, fixture.state.notices.len()), (1, 1));
+    assert_eq!((fixture.state.model.reload, fixture.state.notices.len()), (1, 1));
     let version = ModelVersion::look("another version".as_ref(), []);
     fixture.model = Arc::new(OpenModel { version, ..open_model("default.onnx") });
     fixture.state.hear(Event::ModelOpened(Arc::clone(&fixture.model)));
@@ -186,7 +191,7 @@ fn a_model_that_changed_is_opened_anew_when_the_person_says_so() {
     let on_screen: Vec<OutcomeId> = fixture.state.results.multiples().iter().map(|other| other.outcome.id).collect();
     assert_eq!((fixture.shown(), on_screen), (Some(new), vec![new]), "{old:?} are of the version before");
     fixture.state.apply(Command::OpenPaths(vec!["default.onnx".into()]));
-    assert_eq!(fixture.state.wanted().reload, 2, "opening the same file again opens it anew");
+    assert_eq!(fixture.state.model.reload, 2, "opening the same file again opens it anew");
 }
 
 #[test]
@@ -265,4 +270,45 @@ fn messages_do_not_repeat_and_do_not_pile_up() {
     state.apply(Command::DismissNotice(1));
     state.apply(Command::DismissNotice(7));
     assert_eq!(state.notices.len(), 2);
+}
+
+#[test]
+fn a_model_in_quarantine_is_opened_when_a_person_trusts_it() {
+    let mut fixture = Fixture::new();
+    let path = PathBuf::from("other.onnx");
+    fixture.state.apply(Command::OpenPaths(vec![path.clone()]));
+    let failed = Event::ModelFailed { path: path.clone(), quarantined: true, message: "it ended twice".into() };
+    fixture.state.hear(failed);
+    let action = fixture.state.notices[0].action.clone().expect("a button");
+    assert_eq!((action.label(), fixture.state.model.pardon), ("Try again", 0));
+    fixture.state.apply(action.command());
+    assert_eq!((fixture.state.model.wanted.clone(), fixture.state.model.pardon), (Some(path), 1));
+    assert!(fixture.state.notices.is_empty());
+}
+
+#[test]
+fn a_model_runs_on_what_was_chosen_for_it() {
+    use crate::engine::ProviderChoice::{Auto, Prefer};
+    let mut fixture = Fixture::new();
+    let choice = |fixture: &Fixture| fixture.state.wanted().model.expect("a model").execution.provider.choice;
+    assert_eq!(choice(&fixture), Auto);
+    fixture.state.apply(Command::SetProvider(Prefer(Provider::WebGpu)));
+    assert_eq!(choice(&fixture), Prefer(Provider::WebGpu));
+    fixture.state.apply(Command::OpenPaths(vec!["other.onnx".into()]));
+    assert_eq!(choice(&fixture), Auto, "the choice is for one model");
+    fixture.state.apply(Command::OpenDefaultModel);
+    assert_eq!(choice(&fixture), Prefer(Provider::WebGpu));
+    fixture.state.apply(Command::SetProvider(Auto));
+    assert!(fixture.state.settings.providers.is_empty());
+}
+
+#[test]
+fn loading_can_be_given_up() {
+    let mut fixture = Fixture::new();
+    fixture.state.hear(Event::ModelOpened(Arc::new(open_model("default.onnx"))));
+    fixture.state.apply(Command::OpenPaths(vec!["slow.onnx".into()]));
+    fixture.state.hear(Event::ModelOpening("slow.onnx".into()));
+    fixture.state.apply(Command::CancelOpening);
+    assert_eq!(fixture.state.model.wanted, Some("default.onnx".into()));
+    assert!(!fixture.state.model.opening);
 }
