@@ -142,10 +142,10 @@ impl Graph {
         self.product(x, &name("gate.weight"), [WIDTH, EXPERTS], &name("l"));
         self.op("Softmax", &[&name("l")], &name("p"), &[("axis", &[-1])]);
         self.ints(&name("two"), &[1], &[2]);
-        self.op("TopK", &[&name("p"), &name("two")], &format!("{} {}", name("v"), name("i")), &[]);
+        self.op("TopK", &[&name("p"), &name("two")], &format!("{} {}", name("kept"), name("ids")), &[]);
         self.op("Shape", &[&name("p")], &name("size"), &[]);
         self.op("ConstantOfShape", &[&name("size")], &name("zeros"), &[]);
-        self.op("ScatterElements", &[&name("zeros"), &name("i"), &name("v")], &name("w"), &[("axis", &[2])]);
+        self.op("ScatterElements", &[&name("zeros"), &name("ids"), &name("kept")], &name("w"), &[("axis", &[2])]);
         self.ints(&name("last"), &[1], &[-1]);
         let mut sum = String::new();
         for expert in 0..EXPERTS {

@@ -3,7 +3,7 @@
 use super::constants::{attribute_ints, element_of, shape_of, small_ints};
 use super::{CallId, ModelGraph, Node, NodeId, Scope, ScopeId, Source, Value, ValueId};
 use crate::model::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Calls within calls, and bodies within bodies, beyond this do not occur in models.
 const MAX_DEPTH: usize = 64;
@@ -212,9 +212,17 @@ impl<'a> Builder<'a> {
             return Err(GraphError::TooLarge);
         }
         let mut outputs = Vec::with_capacity(nodes.len());
+        let mut defined = HashSet::with_capacity(nodes.len());
         for node in nodes {
-            let named = node.output.iter().map(|name| self.define(name, node, at));
-            outputs.push(named.collect::<Vec<_>>());
+            let mut named = Vec::with_capacity(node.output.len());
+            for name in &node.output {
+                // A name that is given twice, which no model may have, becomes another value the second time.
+                if !defined.insert(name.as_str()) {
+                    self.names[at.scope.0 as usize].remove(name.as_str());
+                }
+                named.push(self.define(name, node, at));
+            }
+            outputs.push(named);
         }
         for ((index, node), outputs) in nodes.iter().enumerate().zip(outputs) {
             let inputs: Vec<_> = node.input.iter().map(|name| self.given(name, at.scope)).collect();

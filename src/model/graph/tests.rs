@@ -52,6 +52,16 @@ fn nodes_in_any_order_and_on_a_cycle() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_does_no_harm() {
+    let mut sketch = Sketch::with_input(&[2]);
+    sketch.op("Relu", "b", "c", &[]);
+    sketch.op("Exp", "x", "b", &[]);
+    sketch.op("Abs", "x", "b", &[]);
+    let model = sketch.model("c");
+    assert_eq!(ModelGraph::new(&model).unwrap().num_nodes(), 3);
+}
+
+#[test]
 fn outputs_that_are_left_out_are_no_names() {
     let mut sketch = Sketch::with_input(&[4, 5]);
     sketch.ints("k", &[2]);
