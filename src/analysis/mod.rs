@@ -17,6 +17,7 @@ pub use version::ModelVersion;
 
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;
+use crate::model::GatingCard;
 use crate::routing::{
     GateInformation, LayerBalance, LayerRouting, PatchGrid, RoutingError, RoutingTrace, TokenMeasures,
 };
@@ -48,6 +49,18 @@ pub struct Analysis {
 impl Analysis {
     /// How many predictions are kept.
     pub const NUM_PREDICTIONS: usize = 5;
+
+    /// What of the model's outputs cannot be as a router or a classifier means it, in words; empty for a sound result.
+    /// `gating` is the model's: not all gates have to sum to 1.
+    /// The values stay as the model gave them, and every measure leaves out those that are not finite.
+    #[must_use]
+    pub fn oddities(&self, gating: &GatingCard) -> Vec<String> {
+        let scores = self.logits.iter().filter(|score| !score.is_finite()).count();
+        let scores =
+            (scores > 0).then(|| format!("{scores} of {} class scores are NaN or infinite", self.logits.len()));
+        let layers = self.trace.layers.iter().zip(&self.layers);
+        scores.into_iter().chain(layers.flat_map(|(routing, stats)| stats.oddities(routing, gating))).collect()
+    }
 }
 
 /// Every measure of one layer for one image.
@@ -68,6 +81,17 @@ impl LayerStats {
         let (balance, tokens) = (LayerBalance::of(routing), TokenMeasures::of(routing));
         let information = GateInformation::of(&balance, &tokens);
         Self { balance, tokens, information }
+    }
+
+    fn oddities(&self, routing: &LayerRouting, gating: &GatingCard) -> impl Iterator<Item = String> + use<> {
+        let (name, patches) = (routing.name(), routing.num_tokens());
+        let non_finite = (self.balance.non_finite > 0).then(|| {
+            let (values, tokens) = (self.balance.non_finite, self.tokens.non_finite);
+            format!("{name}: {values} gates and weights are NaN or infinite ({tokens} of {patches} patches)")
+        });
+        let unnormalized = (self.tokens.unnormalized > 0 && gating.sums_to_one())
+            .then(|| format!("{name}: the gates of {} of {patches} patches do not sum to 1", self.tokens.unnormalized));
+        non_finite.into_iter().chain(unnormalized)
     }
 }
 

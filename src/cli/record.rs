@@ -21,6 +21,7 @@ pub(super) struct Record<'a> {
     top_k: Option<usize>,
     seconds: StageSeconds,
     predictions: &'a [Prediction],
+    oddities: Vec<String>,
     layers: Vec<LayerRecord<'a>>,
 }
 
@@ -51,6 +52,7 @@ struct Metrics<'a> {
     aux_loss_assignments: f64,
     non_finite_values: u64,
     non_finite_tokens: usize,
+    unnormalized_tokens: usize,
 }
 
 impl<'a> Record<'a> {
@@ -72,6 +74,7 @@ impl<'a> Record<'a> {
             top_k: analysis.top_k,
             seconds: analysis.seconds,
             predictions: &analysis.predictions,
+            oddities: analysis.oddities(&model.card.gating),
             layers: layers.map(|(routing, stats)| layer(routing, stats, grid)).collect(),
         }
     }
@@ -99,6 +102,7 @@ fn layer<'a>(routing: &'a LayerRouting, stats: &'a LayerStats, grid: [usize; 2])
             aux_loss_assignments: aux_loss(routing, AuxLossShare::Assignments),
             non_finite_values: balance.non_finite,
             non_finite_tokens: stats.tokens.non_finite,
+            unnormalized_tokens: stats.tokens.unnormalized,
         },
     }
 }

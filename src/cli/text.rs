@@ -7,7 +7,7 @@ use std::path::Path;
 /// Layers with more experts are told by their measures alone.
 const MAX_LISTED_EXPERTS: usize = 16;
 
-/// Writes predictions and, for each layer, how its experts were used.
+/// Writes predictions, for each layer how its experts were used, and what is odd about it.
 pub(super) fn write(out: &mut impl Write, image: &Path, model: &OpenModel, analysis: &Analysis) -> io::Result<()> {
     let top_k = analysis.top_k.map_or(String::new(), |top_k| format!(" · top-k {top_k}"));
     let millis = analysis.seconds.inference * 1e3;
@@ -16,9 +16,16 @@ pub(super) fn write(out: &mut impl Write, image: &Path, model: &OpenModel, analy
     for prediction in &analysis.predictions {
         writeln!(out, "  {:5.1} %  {} ({})", prediction.probability * 100.0, prediction.label, prediction.index)?;
     }
+    write_layers(out, analysis)?;
+    for oddity in analysis.oddities(&model.card.gating) {
+        writeln!(out, "  ! {oddity}")?;
+    }
+    Ok(())
+}
+
+fn write_layers(out: &mut impl Write, analysis: &Analysis) -> io::Result<()> {
     if analysis.layers.is_empty() {
-        writeln!(out, "  no routers are known in this model")?;
-        return Ok(());
+        return writeln!(out, "  no routers are known in this model");
     }
     let width = analysis.trace.layers.iter().map(|layer| layer.name().chars().count()).max().unwrap_or(0);
     for (routing, stats) in analysis.trace.layers.iter().zip(&analysis.layers) {

@@ -150,6 +150,14 @@ pub struct GatingCard {
     pub description: String,
 }
 
+impl GatingCard {
+    /// Whether the gates of a token sum to 1; a sigmoid for each expert does not make them.
+    #[must_use]
+    pub fn sums_to_one(&self) -> bool {
+        !self.rule.contains("sigmoid")
+    }
+}
+
 /// One MoE layer and the outputs that carry its routing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCard {

@@ -152,6 +152,8 @@ fn sizes(value: &ValueDescription) -> Option<Vec<Option<usize>>> {
 /// Layout, height and width, where an input is clearly an RGB image.
 fn image_axes(input: &ValueDescription) -> Option<(Layout, u32, u32)> {
     let (layout, height, width) = match sizes(input)?.as_slice() {
+        // With 3 on both sides either order is possible.
+        [_, Some(3), _, Some(3)] => return None,
         [_, Some(3), Some(height), Some(width)] => (Layout::Nchw, *height, *width),
         [_, Some(height), Some(width), Some(3)] => (Layout::Nhwc, *height, *width),
         _ => return None,

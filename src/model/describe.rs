@@ -100,11 +100,14 @@ impl fmt::Display for ValueDescription {
 /// # Errors
 /// [`ModelError::Open`] when the file cannot be read; everything that [`decode_model`] finds.
 pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
-    parse(path, &map_file(path)?)
+    describe_model(path, &map_file(path)?)
 }
 
-/// Reads the bytes of the file at `path`.
-pub(super) fn parse(path: &Path, bytes: &Bytes) -> Result<ModelDescription, ModelError> {
+/// The description of a model whose bytes are there already; `path` is where they come from.
+///
+/// # Errors
+/// Everything that [`decode_model`] finds.
+pub fn describe_model(path: &Path, bytes: &Bytes) -> Result<ModelDescription, ModelError> {
     let model = decode_model(path, bytes)?;
     let nothing = GraphProto::default();
     Ok(describe(path, bytes.len() as u64, model.graph.as_ref().unwrap_or(&nothing), &model))

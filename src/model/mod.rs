@@ -29,7 +29,7 @@ pub use card::{
     ResizeRule, TopKCard,
 };
 pub use card_source::{CardSource, sidecar_path};
-pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, read_model};
+pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, describe_model, read_model};
 pub use error::{ExternalFault, GraphFault, ModelError};
 pub use instrument::{Exposed, InstrumentError, expose};
 pub use map::map_file;

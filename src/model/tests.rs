@@ -1,11 +1,10 @@
 //! Descriptions and cards of models that are encoded here, and of the fixtures that Python's `onnx` wrote.
 
-use super::describe::parse;
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     ValueInfoProto,
 };
-use super::{CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, read_model};
+use super::{CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, describe_model, read_model};
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
@@ -225,6 +224,20 @@ fn a_classifier_without_a_card_gets_an_assumed_one() {
 }
 
 #[test]
+fn an_input_that_could_be_two_things_needs_a_card() {
+    let mut model = read_model(&fixture("tiny_classifier.onnx")).unwrap();
+    let sizes = |sizes: [usize; 4]| Some(sizes.map(Dim::Size).to_vec());
+    for (dims, layout) in [([1, 3, 8, 9], Layout::Nchw), ([1, 8, 9, 3], Layout::Nhwc)] {
+        model.inputs[0].dims = sizes(dims);
+        assert_eq!(model.card().map(|(card, _)| card.input.layout), Ok(layout), "{dims:?}");
+    }
+    for dims in [sizes([1, 3, 9, 3]), sizes([1, 3, 3, 3]), Some(vec![Dim::Any, Dim::Size(3), Dim::Any, Dim::Any])] {
+        model.inputs[0].dims = dims;
+        assert!(matches!(model.card(), Err(ModelError::NoCard { .. })), "{}", model.inputs[0]);
+    }
+}
+
+#[test]
 fn a_model_that_is_no_plain_classifier_needs_a_card() {
     for (name, text) in [("loop.onnx", "2 inputs"), ("casts.onnx", "x is float32 [3], not an image")] {
         let error = read_model(&fixture(name)).unwrap().card().unwrap_err().to_string();
@@ -242,7 +255,7 @@ proptest! {
         let end = (at + bytes.len()).min(model.len());
         model[at..end].copy_from_slice(&bytes[..end - at]);
         model.truncate(cut.max(4096));
-        if let Ok(model) = parse(Path::new("model.onnx"), &Bytes::from(model)) {
+        if let Ok(model) = describe_model(Path::new("model.onnx"), &Bytes::from(model)) {
             let _ = model.card();
         }
     }

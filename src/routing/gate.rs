@@ -76,6 +76,9 @@ pub struct TokenMeasures {
     pub margin: Vec<f32>,
     /// Number of tokens with a gate that is NaN or infinite.
     pub non_finite: usize,
+    /// Number of tokens whose gates are finite, but no probabilities: one is negative, or they do not sum to 1. Some
+    /// routers have such gates by design (a sigmoid for each expert).
+    pub unnormalized: usize,
 }
 
 impl TokenMeasures {
@@ -84,8 +87,10 @@ impl TokenMeasures {
     pub fn of(routing: &LayerRouting) -> Self {
         let mut measures = Self::default();
         for probs in routing.gate_probs().chunks_exact(routing.num_experts()) {
-            let entropy = entropy(probs) as f32;
+            // Gates near the largest float have entropies beyond it.
+            let entropy = (entropy(probs) as f32).clamp(f32::MIN, f32::MAX);
             measures.non_finite += usize::from(entropy.is_nan());
+            measures.unnormalized += usize::from(!entropy.is_nan() && !is_distribution(probs));
             measures.entropy.push(entropy);
             measures.margin.push(margin(probs, routing.top_k()));
         }
@@ -97,6 +102,14 @@ impl TokenMeasures {
     pub fn mean_entropy(&self) -> f64 {
         mean(self.entropy.iter().filter(|entropy| !entropy.is_nan()).map(|&entropy| f64::from(entropy)))
     }
+}
+
+/// Half-precision gates of many experts sum to 1 within this.
+const SUM_TOLERANCE: f64 = 0.01;
+
+fn is_distribution(probs: &[f32]) -> bool {
+    let sum: f64 = probs.iter().map(|&p| f64::from(p)).sum();
+    (sum - 1.0).abs() <= SUM_TOLERANCE && probs.iter().all(|&p| p >= 0.0)
 }
 
 /// Entropy in nats of values that sum to 1; 0 · ln 0 counts as 0, a value that is not finite makes it NaN.
@@ -160,6 +173,27 @@ mod tests {
             assert_eq!(margin(probs, top_k), expected, "{probs:?} k = {top_k}");
         }
         assert!(margin(&[f32::NAN, 1.0], 1).is_nan());
+    }
+
+    #[test]
+    fn tokens_whose_gates_are_no_probabilities_are_counted() {
+        let half = f32::from(half::f16::from_f32(1.0 / 4096.0));
+        for (row, non_finite, unnormalized) in [
+            (&[0.25, 0.75][..], 0, 0),
+            (&[half; 4096], 0, 0),
+            (&[0.992, 0.0], 0, 0),
+            (&[0.98, 0.0], 0, 1),
+            (&[0.9, 0.9], 0, 1),
+            (&[1.5, -0.5], 0, 1),
+            (&[0.0, 0.0], 0, 1),
+            (&[f32::NAN, 1.0], 1, 0),
+            (&[f32::INFINITY, 1.0], 1, 0),
+        ] {
+            let top_k = crate::routing::TopK::new(1, row.len()).unwrap();
+            let routing = LayerRouting::new("l", row.len(), top_k, row.to_vec(), &[0], vec![1.0]).unwrap();
+            let measures = TokenMeasures::of(&routing);
+            assert_eq!((measures.non_finite, measures.unnormalized), (non_finite, unnormalized), "{row:?}");
+        }
     }
 
     #[test]

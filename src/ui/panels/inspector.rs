@@ -31,7 +31,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         }
     });
     header_ui(ui);
-    for expert in experts_by_probability(layer, patch).into_iter().take(MAX_ROWS) {
+    for expert in most_probable(layer, patch) {
         expert_row_ui(ui, layer, patch, expert);
     }
     if layer.num_experts() > MAX_ROWS {
@@ -39,8 +39,9 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     }
 }
 
-fn experts_by_probability(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
-    let order = crate::routing::top_indices(layer.gate_probs_of(patch), layer.num_experts());
+/// At most [`MAX_ROWS`], the most probable first.
+fn most_probable(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
+    let order = crate::routing::top_indices(layer.gate_probs_of(patch), MAX_ROWS);
     order.into_iter().map(|expert| ExpertIdx(expert as u32)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! How evenly the experts of one layer are loaded: a chart and its numbers.
 
-use crate::analysis::Outcome;
+use crate::analysis::{LayerStats, Outcome};
 use crate::routing::{ExpertIdx, LayerBalance};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
@@ -26,6 +26,21 @@ pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ));
     chart_ui(ui, ctx, shown, &stats.balance);
     numbers_ui(ui, &stats.balance, layer.num_experts());
+    oddities_ui(ui, stats, layer.num_tokens(), shown.model.card.gating.sums_to_one());
+}
+
+/// Values that are counted, and left out of every measure.
+fn oddities_ui(ui: &mut Ui, stats: &LayerStats, patches: usize, sums_to_one: bool) {
+    let warn = ui.visuals().warn_fg_color;
+    let (values, tokens) = (stats.balance.non_finite, &stats.tokens);
+    if values > 0 {
+        let text = format!("{values} values, of {} of {patches} patches, are NaN or infinite", tokens.non_finite);
+        ui.colored_label(warn, text).on_hover_text("They are left out of every measure");
+    }
+    if tokens.unnormalized > 0 && sums_to_one {
+        ui.colored_label(warn, format!("The gates of {} of {patches} patches do not sum to 1", tokens.unnormalized))
+            .on_hover_text("They are shown as the model gave them");
+    }
 }
 
 fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBalance) {
@@ -53,7 +68,9 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
         .set_margin_fraction(egui::Vec2::ZERO);
     let response = plot.show(ui, |plot| {
         plot.set_plot_bounds(PlotBounds::from_min_max([-0.5, 0.0], [experts as f64 - 0.5, top]));
-        plot.bar_chart(hover_bars(balance, total, layer.0));
+        if experts <= MAX_HOVERED {
+            plot.bar_chart(hover_bars(balance, total, layer.0));
+        }
         let line = HLine::new("uniform", uniform).color(line_color).style(LineStyle::dashed_loose()).width(1.0);
         plot.hline(line.allow_hover(false));
     });
@@ -81,6 +98,9 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
 
 /// Next to invisible; egui_plot would replace a fully transparent colour by one of its own.
 const UNSEEN: Color32 = Color32::from_rgba_premultiplied(0, 0, 0, 1);
+
+/// Bars of more experts are narrower than a pointer can tell apart, and each costs time in every frame.
+const MAX_HOVERED: usize = 2048;
 
 /// Bars that cannot be seen: the visible ones are drawn by our shader, these give egui_plot something to hover.
 fn hover_bars(balance: &LayerBalance, total: u64, layer: usize) -> BarChart {
@@ -136,12 +156,6 @@ fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
         number_row(ui, "Effective experts", format!("{:.2} of {num_experts}", load.effective_experts), "e to the entropy: as many experts, evenly loaded, would have this entropy");
         ui.end_row();
     });
-    if balance.non_finite > 0 {
-        ui.colored_label(
-            ui.visuals().warn_fg_color,
-            format!("{} values of this layer's routing are not finite numbers", balance.non_finite),
-        );
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub use view::{OverlayKind, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
-use crate::analysis::{Event, ImageId, ImageSpec, ModelWish, OpenModel, Outcome, Wanted};
+use crate::analysis::{Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, Wanted};
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::routing::{LayerIdx, LayerRouting};
@@ -94,6 +94,8 @@ pub struct AppState {
     pub decoded: Option<(ImageId, Arc<DecodedImage>)>,
     /// What is remembered from start to start.
     pub settings: Settings,
+    /// The model whose odd values were pointed out last.
+    odd: Option<ModelVersion>,
     /// Messages on screen, the oldest first.
     pub notices: Vec<Notice>,
     /// Whether the sheet of shortcuts is open.
@@ -121,6 +123,7 @@ impl AppState {
             results: Results::default(),
             decoded: None,
             settings,
+            odd: None,
             notices: Vec::new(),
             help_open: false,
             updating: false,
@@ -431,12 +434,30 @@ impl AppState {
         {
             entry.best = Some((best.label, best.probability));
         }
+        self.point_out_oddities(&outcome);
         if self.results.shown().is_none() {
             // Early layers follow colours and edges, late ones mix the whole image: the middle explains itself best.
             self.view.layer.0 = self.first_layer.unwrap_or(outcome.analysis.trace.layers.len() / 2);
         }
         self.results.show(outcome);
         self.clamp_view();
+    }
+
+    /// Says it once for a model: the panels count for each layer, and most images would repeat it.
+    fn point_out_oddities(&mut self, outcome: &Outcome) {
+        const MOST: usize = 4;
+        if self.odd.as_ref() == Some(&outcome.model.version) {
+            return;
+        }
+        let mut oddities = outcome.analysis.oddities(&outcome.model.card.gating);
+        if oddities.is_empty() {
+            return;
+        }
+        let more = oddities.len().saturating_sub(MOST);
+        oddities.truncate(MOST);
+        oddities.extend((more > 0).then(|| format!("and {more} more")));
+        self.odd = Some(outcome.model.version.clone());
+        self.notify("The model gives values that cannot be", oddities.join(". "));
     }
 
     fn is_wanted(&self, outcome: &Outcome) -> bool {

@@ -169,6 +169,24 @@ fn a_model_that_cannot_be_opened_leaves_the_one_before() {
 }
 
 #[test]
+fn values_that_cannot_be_are_pointed_out_once_for_a_model() {
+    let mut fixture = Fixture::new();
+    let image = fixture.current();
+    for (top_k, gates) in [(2, [f32::NAN, 0.5, 0.5, 0.0]), (2, [0.5, 0.5, 0.5, 0.0])] {
+        let k = TopK::new(top_k, NUM_EXPERTS).unwrap();
+        let routing = LayerRouting::new("block", NUM_EXPERTS, k, gates.to_vec(), &[0, 1], vec![0.5; 2]).unwrap();
+        let mut analysis = analysis(top_k);
+        (analysis.layers, analysis.trace.layers) = (vec![LayerStats::of(&routing)], vec![routing]);
+        let outcome =
+            Outcome { id: OutcomeId(9), image, model: Arc::clone(&fixture.model), analysis: Arc::new(analysis) };
+        fixture.state.hear(Event::Analysed(outcome));
+    }
+    let details: Vec<&str> = fixture.state.notices.iter().map(|notice| notice.details.as_str()).collect();
+    assert_eq!(details, ["block: 1 gates and weights are NaN or infinite (1 of 1 patches)"]);
+    assert!(fixture.shown().is_some(), "what the model gave is shown all the same");
+}
+
+#[test]
 fn a_model_that_changed_is_opened_anew_when_the_person_says_so() {
     let mut fixture = Fixture::new();
     let image = fixture.current();

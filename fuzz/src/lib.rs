@@ -1,0 +1,34 @@
+//! What is done with untrusted bytes before ONNX Runtime sees them. `cargo fuzz` calls it with nightly Rust for as long
+//! as one likes, `tests/fuzz.rs` with stable Rust for some seconds.
+
+use bytes::Bytes;
+use moescope::model::graph::ModelGraph;
+use moescope::model::routers::find_routers;
+use moescope::model::{decode_model, describe_model, read_model};
+use std::path::Path;
+
+/// Bytes of a model file: read, checked, described, its card and its routers found. Whatever they are, that ends with a
+/// result.
+pub fn model(bytes: &[u8]) {
+    let (nowhere, bytes) = (Path::new("/nowhere/model.onnx"), Bytes::copy_from_slice(bytes));
+    match decode_model(nowhere, &bytes) {
+        Ok(model) => {
+            if let Ok(graph) = ModelGraph::new(&model) {
+                let _ = find_routers(&graph);
+            }
+        }
+        Err(error) => assert!(error.to_string().len() < 16_384, "a message that nobody can read"),
+    }
+    if let Ok(description) = describe_model(nowhere, &bytes) {
+        let _ = description.unsupported();
+        let _ = description.card();
+    }
+}
+
+/// Text of a model card, put into a small model; `root` is the folder of the repository.
+pub fn card(root: &str, text: &str) {
+    let fixture = Path::new(root).join("tests/fixtures/models/tiny_moe.onnx");
+    let Ok(mut description) = read_model(&fixture) else { return };
+    description.metadata.insert(moescope::model::ModelCard::METADATA_KEY.into(), text.into());
+    let _ = description.card();
+}
