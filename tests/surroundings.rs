@@ -44,3 +44,20 @@ fn without_a_display_the_headless_commands_are_named() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("moescope classify") && errors.contains("moescope render"), "{errors}");
 }
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "gui"))]
+fn without_a_graphics_driver_it_is_said_what_to_install() {
+    let home = tempfile::tempdir().unwrap();
+    let output = moescope()
+        .env("HOME", home.path())
+        .env_remove("WGPU_BACKEND")
+        .envs(["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"].map(|it| (it, "/nonexistent")))
+        .args(["--screenshot", "window.png"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("mesa-vulkan-drivers") && errors.contains("moescope render"), "{errors}");
+}

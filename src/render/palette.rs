@@ -10,18 +10,19 @@ pub fn expert_color(expert: u32) -> [u8; 3] {
     EXPERT_COLORS.get(expert as usize).copied().unwrap_or_else(|| cycled_color(expert))
 }
 
-/// Which experts of a layer have a colour. Nobody tells thousands of colours apart, so with more experts than the table
-/// has colours only the busiest are coloured, each in its own colour, and the rest is grey.
+/// Which experts of a layer have a colour, and which. Nobody tells thousands of colours apart, so with more experts than
+/// the table has colours only the busiest have one, each another of the most distinct ones, and the rest is grey. An expert
+/// prefers the same colour in every layer and at every top-k; a busier one that prefers it too comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerPalette {
-    /// In the order of their numbers; `None` where all are coloured.
-    busiest: Option<Vec<u32>>,
+    /// Experts in the order of their numbers, with their places in the table; `None` where each has its own.
+    busiest: Option<Vec<(u32, usize)>>,
 }
 
 impl LayerPalette {
     /// As many experts have a colour each.
     pub const ALL_COLORED: usize = EXPERT_COLORS.len();
-    /// How many are coloured where there are more.
+    /// How many are coloured where there are more: as many as the table keeps far apart.
     pub const BUSIEST: usize = 20;
     /// The colour of the rest: no colour of any expert, and visible on light and dark ground.
     pub const REST: [u8; 3] = [128, 130, 134];
@@ -29,12 +30,20 @@ impl LayerPalette {
     /// From the load of each expert `[E]`.
     #[must_use]
     pub fn of(load: &[u64]) -> Self {
-        let busiest = (load.len() > Self::ALL_COLORED).then(|| {
-            let mut busiest = busiest_experts(load, Self::BUSIEST);
-            busiest.sort_unstable();
-            busiest
-        });
-        Self { busiest }
+        Self { busiest: (load.len() > Self::ALL_COLORED).then(|| Self::places(&busiest_experts(load, Self::BUSIEST))) }
+    }
+
+    fn places(busiest: &[u32]) -> Vec<(u32, usize)> {
+        let mut free = [true; Self::BUSIEST];
+        let mut take = |expert: u32| {
+            let preferred = expert as usize % Self::BUSIEST;
+            let place = (preferred..Self::BUSIEST).chain(0..preferred).find(|&place| free[place]).unwrap_or(preferred);
+            free[place] = false;
+            (expert, place)
+        };
+        let mut places: Vec<_> = busiest.iter().map(|&expert| take(expert)).collect();
+        places.sort_unstable();
+        places
     }
 
     /// From a layer's routing.
@@ -47,16 +56,12 @@ impl LayerPalette {
         Self::of(&load)
     }
 
-    /// Whether an expert has a colour of its own.
-    #[must_use]
-    pub fn is_colored(&self, expert: u32) -> bool {
-        self.busiest.as_ref().is_none_or(|busiest| busiest.binary_search(&expert).is_ok())
-    }
-
     /// The sRGB colour of an expert in this layer.
     #[must_use]
     pub fn color(&self, expert: u32) -> [u8; 3] {
-        if self.is_colored(expert) { expert_color(expert) } else { Self::REST }
+        let Some(busiest) = &self.busiest else { return expert_color(expert) };
+        let found = busiest.binary_search_by_key(&expert, |&(expert, _)| expert);
+        found.map_or(Self::REST, |at| EXPERT_COLORS[busiest[at].1])
     }
 }
 

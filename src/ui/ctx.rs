@@ -2,7 +2,9 @@
 
 use super::command::{Command, CommandSender};
 use super::state::AppState;
-use crate::routing::PatchIdx;
+use crate::render::{expert_color, text_color_on};
+use crate::routing::{ExpertIdx, PatchIdx};
+use egui::Color32;
 
 /// Read access to the frozen state, and a sender for commands.
 pub struct ViewCtx<'a> {
@@ -22,6 +24,23 @@ impl<'a> ViewCtx<'a> {
         Self { state, can_draw, hovered, commands }
     }
 
+    /// The colour of an expert of the layer on screen: the same in every panel.
+    #[must_use]
+    pub fn color_of(&self, expert: ExpertIdx) -> Color32 {
+        opaque(self.rgb_of(expert))
+    }
+
+    /// Black or white, whichever reads better on the colour of an expert.
+    #[must_use]
+    pub fn text_color_on(&self, expert: ExpertIdx) -> Color32 {
+        opaque(text_color_on(self.rgb_of(expert)))
+    }
+
+    fn rgb_of(&self, expert: ExpertIdx) -> [u8; 3] {
+        let usage = self.state.results.usage(self.state.view.layer);
+        usage.map_or_else(|| expert_color(expert.0), |usage| usage.palette.color(expert.0))
+    }
+
     /// Asks for something; it is done before the next frame.
     pub fn send(&self, command: Command) {
         self.commands.send(command);
@@ -33,4 +52,8 @@ impl<'a> ViewCtx<'a> {
         let layer = self.state.shown_layer()?;
         self.hovered.or(self.state.view.pinned).filter(|patch| patch.0 < layer.num_tokens())
     }
+}
+
+fn opaque([r, g, b]: [u8; 3]) -> Color32 {
+    Color32::from_rgb(r, g, b)
 }

@@ -131,17 +131,19 @@ fn icon() -> egui::IconData {
 fn no_window(error: &WindowError) -> anyhow::Error {
     const HEADLESS: &str = "The headless commands need no window: `moescope classify IMAGE…` for predictions and routing, \
                             `moescope render IMAGE --layer 1 --out heatmap.png` for the picture";
-    let remedy = match error {
-        WindowError::Lost { .. } => return anyhow::anyhow!("{error}. {HEADLESS}"),
-        WindowError::Open(eframe::Error::Wgpu(_)) => {
-            "No graphics driver can draw into a window. Install one; without a graphics card a software one does (Debian and \
-             Ubuntu: apt install mesa-vulkan-drivers libgl1-mesa-dri libegl1)"
-        }
+    let reason = match error {
+        WindowError::Lost { .. } => error.to_string(),
+        WindowError::Open(eframe::Error::Wgpu(error)) => format!(
+            "no graphics driver can draw into a window. Install one; without a graphics card a software one does (Debian and \
+             Ubuntu: apt install mesa-vulkan-drivers libgl1-mesa-dri libegl1). The driver loader said: {error}"
+        ),
+        // Its text names a place in the window library's source and nothing that would help.
         WindowError::Open(eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_)) => {
-            "There is no display that a window could open on. Set DISPLAY or WAYLAND_DISPLAY, or put `xvfb-run -a` before \
-             the command for a virtual one"
+            "there is no display that it could open on. Set DISPLAY or WAYLAND_DISPLAY, or put `xvfb-run -a` before the \
+             command for a virtual one"
+                .to_owned()
         }
-        WindowError::Open(_) => "The window's content could not be made",
+        WindowError::Open(error) => error.to_string(),
     };
-    anyhow::anyhow!("no window can be opened here: {remedy} ({error}). {HEADLESS}")
+    anyhow::anyhow!("no window can be opened here: {reason}. {HEADLESS}")
 }

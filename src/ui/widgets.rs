@@ -1,23 +1,9 @@
 //! Small building blocks that several panels share.
 
+use super::ctx::ViewCtx;
 use super::design::{space, strong_family};
-use crate::render::{expert_color, text_color_on as readable_on};
 use crate::routing::ExpertIdx;
 use egui::{Align2, Color32, CornerRadius, FontId, Rect, Response, Sense, StrokeKind, TextStyle, Ui, WidgetInfo, vec2};
-
-/// The colour of an expert, the same everywhere.
-#[must_use]
-pub fn color_of(expert: ExpertIdx) -> Color32 {
-    let [r, g, b] = expert_color(expert.0);
-    Color32::from_rgb(r, g, b)
-}
-
-/// Black or white, whichever reads better on the colour of an expert.
-#[must_use]
-pub fn text_color_on(expert: ExpertIdx) -> Color32 {
-    let [r, g, b] = readable_on(expert_color(expert.0));
-    Color32::from_rgb(r, g, b)
-}
 
 /// A row with a name on the left, a number on the right, and a bar (0 to 1) below them.
 pub fn bar_row(ui: &mut Ui, name: &str, number: &str, share: f32, color: Color32) -> Response {
@@ -42,7 +28,7 @@ pub fn bar_row(ui: &mut Ui, name: &str, number: &str, share: f32, color: Color32
 }
 
 /// A button in the colour of an expert with its number; `lit` is false while another expert is picked out.
-pub fn expert_chip(ui: &mut Ui, expert: ExpertIdx, lit: bool, picked: bool) -> Response {
+pub fn expert_chip(ui: &mut Ui, ctx: &ViewCtx<'_>, expert: ExpertIdx, lit: bool, picked: bool) -> Response {
     let label = expert.0.to_string();
     let width = 22.0 + 7.0 * label.len().saturating_sub(1) as f32;
     let (rect, response) = ui.allocate_exact_size(vec2(width, 22.0), Sense::click());
@@ -50,9 +36,9 @@ pub fn expert_chip(ui: &mut Ui, expert: ExpertIdx, lit: bool, picked: bool) -> R
     if ui.is_rect_visible(rect) {
         let fade = if lit { 1.0 } else { 0.3 };
         let painter = ui.painter();
-        painter.rect_filled(rect, CornerRadius::same(4), color_of(expert).gamma_multiply(fade));
+        painter.rect_filled(rect, CornerRadius::same(4), ctx.color_of(expert).gamma_multiply(fade));
         let font = FontId::new(12.0, strong_family());
-        let text = if lit { text_color_on(expert) } else { ui.visuals().weak_text_color() };
+        let text = if lit { ctx.text_color_on(expert) } else { ui.visuals().weak_text_color() };
         painter.text(rect.center(), Align2::CENTER_CENTER, label, font, text);
         if picked || response.has_focus() || response.hovered() {
             let stroke = egui::Stroke::new(if picked { 2.0 } else { 1.0 }, ui.visuals().strong_text_color());

@@ -1,6 +1,6 @@
 //! Expert colours and scales.
 
-use crate::render::{ColorScale, expert_color, text_color_on};
+use crate::render::{ColorScale, LayerPalette, busiest_experts, expert_color, text_color_on};
 use std::collections::HashSet;
 
 /// Viénot, Brettel and Mollon (1999): what dichromats see, as matrices on linear sRGB.
@@ -47,6 +47,37 @@ fn beyond_the_table_neighbours_differ() {
         assert!(ciede2000(lab(linear(pair[0])), lab(linear(pair[1]))) > 10.0, "{pair:?}");
     }
     assert_eq!(expert_color(u32::MAX).len(), 3);
+}
+
+#[test]
+fn of_thousands_of_experts_the_busiest_have_the_most_distinct_colors_and_the_rest_is_grey() {
+    // Experts 0, 20, 40 … would all like the first colour; the larger the number, the larger the load.
+    let load: Vec<u64> = (0..4096).map(|expert| if expert % 20 == 0 { expert / 20 } else { 0 }).collect();
+    let palette = LayerPalette::of(&load);
+    let busiest: Vec<u32> = (185..=204).map(|step| 20 * step).collect();
+    let colors: HashSet<_> = busiest.iter().map(|&expert| palette.color(expert)).collect();
+    assert_eq!(colors, (0..20).map(expert_color).collect(), "each has another of the first twenty");
+    assert_eq!(palette.color(4080), expert_color(0), "the busiest one has the colour that it prefers");
+    for rest in [0, 1, 20, 184 * 20, 4095, u32::MAX] {
+        assert_eq!(palette.color(rest), LayerPalette::REST, "expert {rest}");
+    }
+    let few = LayerPalette::of(&[0; 64]);
+    assert!((0..64).all(|expert| few.color(expert) == expert_color(expert)), "a colour each, with or without load");
+    assert!(LayerPalette::of(&[0; 65]).color(3) == LayerPalette::REST, "nobody is busy");
+}
+
+#[test]
+fn the_busiest_experts_come_first_and_ties_by_their_numbers() {
+    for (load, count, expected) in [
+        (&[][..], 3, &[][..]),
+        (&[0, 0], 3, &[]),
+        (&[1, 5, 5, 0, 7], 10, &[4, 1, 2, 0]),
+        (&[1, 5, 5, 0, 7], 2, &[4, 1]),
+        (&[2; 5], 3, &[0, 1, 2]),
+        (&[3], 0, &[]),
+    ] {
+        assert_eq!(busiest_experts(load, count), expected, "{load:?}, {count}");
+    }
 }
 
 #[test]

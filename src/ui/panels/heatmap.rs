@@ -9,7 +9,6 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::gpu::{self, HEATMAP_PANE, Picture};
 use crate::ui::state::OverlayKind;
-use crate::ui::widgets;
 use egui::{Align2, FontId, Rect, Response, Sense, Ui, Vec2, pos2, vec2};
 use std::sync::Arc;
 
@@ -165,7 +164,7 @@ fn number_ui(
             if view.lit_expert.is_some_and(|lit| lit != expert) {
                 return;
             }
-            (expert.0.to_string(), widgets::text_color_on(expert))
+            (expert.0.to_string(), ctx.text_color_on(expert))
         }
         OverlayKind::GateProbability => {
             let Some(probability) = layer.gate_probs_of(patch).get(view.gate_expert) else { return };

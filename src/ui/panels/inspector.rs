@@ -4,8 +4,7 @@ use crate::routing::{ExpertIdx, LayerRouting, PatchIdx};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, SWATCH, space};
-use crate::ui::widgets;
-use egui::{CornerRadius, Rect, Sense, Ui, vec2};
+use egui::{Color32, CornerRadius, Rect, Sense, Ui, vec2};
 
 /// With more experts than this only the most probable ones get a row.
 const MAX_ROWS: usize = 8;
@@ -32,7 +31,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     });
     header_ui(ui);
     for expert in most_probable(layer, patch) {
-        expert_row_ui(ui, layer, patch, expert);
+        expert_row_ui(ui, ctx, layer, patch, expert);
     }
     if layer.num_experts() > MAX_ROWS {
         ui.weak(format!("and {} less probable experts", layer.num_experts() - MAX_ROWS));
@@ -64,7 +63,7 @@ fn header_ui(ui: &mut Ui) {
     text(expert + bar + 44.0 + 80.0, egui::Align2::RIGHT_CENTER, "Combine weight");
 }
 
-fn expert_row_ui(ui: &mut Ui, layer: &LayerRouting, patch: PatchIdx, expert: ExpertIdx) {
+fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: PatchIdx, expert: ExpertIdx) {
     let rank = layer.experts_of(patch).iter().position(|chosen| *chosen == expert);
     let weight = rank.map(|rank| layer.weights_of(patch)[rank]);
     let probability = layer.gate_probs_of(patch)[expert.0 as usize];
@@ -77,17 +76,23 @@ fn expert_row_ui(ui: &mut Ui, layer: &LayerRouting, patch: PatchIdx, expert: Exp
     let sentence = format!("Expert {}: gate probability {probability:.4}, {chosen}", expert.0);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &sentence));
     if ui.is_rect_visible(rect) {
-        paint_row(ui, rect, expert, probability, rank.zip(weight));
+        paint_row(ui, rect, (expert, ctx.color_of(expert)), probability, rank.zip(weight));
     }
     response.on_hover_text(sentence);
 }
 
-fn paint_row(ui: &Ui, rect: Rect, expert: ExpertIdx, probability: f32, chosen: Option<(usize, f32)>) {
+fn paint_row(
+    ui: &Ui,
+    rect: Rect,
+    (expert, expert_color): (ExpertIdx, Color32),
+    probability: f32,
+    chosen: Option<(usize, f32)>,
+) {
     let [expert_width, bar_width, number_width, weight_width] = columns(rect.width());
     let painter = ui.painter();
     let fade = if chosen.is_some() { 1.0 } else { 0.45 };
     let swatch = Rect::from_min_size(egui::pos2(rect.left(), rect.center().y - SWATCH / 2.0), vec2(SWATCH, SWATCH));
-    painter.rect_filled(swatch, CornerRadius::same(3), widgets::color_of(expert).gamma_multiply(fade));
+    painter.rect_filled(swatch, CornerRadius::same(3), expert_color.gamma_multiply(fade));
     let font = egui::TextStyle::Body.resolve(ui.style());
     let color = if chosen.is_some() { ui.visuals().text_color() } else { ui.visuals().weak_text_color() };
     let left = egui::Align2::LEFT_CENTER;
@@ -99,7 +104,7 @@ fn paint_row(ui: &Ui, rect: Rect, expert: ExpertIdx, probability: f32, chosen: O
     painter.rect_filled(track, CornerRadius::same(2), ui.visuals().widgets.inactive.bg_fill);
     let share = if probability.is_finite() { probability.clamp(0.0, 1.0) } else { 0.0 };
     let bar = track.with_max_x(track.left() + track.width() * share);
-    painter.rect_filled(bar, CornerRadius::same(RADIUS / 3), widgets::color_of(expert).gamma_multiply(fade));
+    painter.rect_filled(bar, CornerRadius::same(RADIUS / 3), expert_color.gamma_multiply(fade));
     let number_right = rect.left() + expert_width + bar_width + number_width - space::S;
     let right = egui::Align2::RIGHT_CENTER;
     painter.text(egui::pos2(number_right, rect.center().y), right, format!("{probability:.3}"), font.clone(), color);

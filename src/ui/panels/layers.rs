@@ -31,7 +31,7 @@ pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         ui.weak("This model has no routers");
         return;
     }
-    egui::ScrollArea::vertical().id_salt("layers").auto_shrink(false).show(ui, |ui| {
+    egui::ScrollArea::vertical().id_salt("layers").auto_shrink(false).min_scrolled_height(ROW_HEIGHT).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         for at in 0..shown.analysis.trace.layers.len() {
             layer_row_ui(ui, ctx, shown, LayerIdx(at));

@@ -1,17 +1,16 @@
 //! What the colours mean: one per expert, or a scale of values. A click on an expert lights only its patches.
 
-use crate::render::ColorScale;
+use crate::render::{ColorScale, LayerPalette};
 use crate::routing::ExpertIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
+use crate::ui::design::space;
 use crate::ui::state::OverlayKind;
 use crate::ui::widgets;
-use egui::{Color32, Rect, Role, Sense, Ui, WidgetInfo, vec2};
+use egui::{Color32, Id, Key, Rect, Role, Sense, TextEdit, Ui, WidgetInfo, vec2};
 
-/// With more experts than this the legend would be longer than the picture is wide.
-const MAX_CHIPS: usize = 64;
-
-/// The scale of a heatmap of values, if one is shown, and a chip for each expert of the layer on screen.
+/// The scale of a heatmap of values, if one is shown, and a chip for each expert of the layer on screen; with more experts
+/// than there are colours, for the busiest ones, and a box to find the others by their number.
 pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let (Some(layer), Some(shown)) = (ctx.state.shown_layer(), ctx.state.shown()) else { return };
     let lit = ctx.state.view.lit_expert;
@@ -19,11 +18,13 @@ pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         scale_ui(ui, ctx, layer.num_experts());
-        ui.weak("Expert");
-        for expert in (0..layer.num_experts().min(MAX_CHIPS) as u32).map(ExpertIdx) {
+        let experts = chips(ctx, layer.num_experts());
+        let num_others = layer.num_experts() - experts.len();
+        ui.weak(if num_others > 0 { "Busiest experts" } else { "Expert" });
+        for expert in experts {
             let picked = lit == Some(expert);
             let load = balance.and_then(|balance| balance.load.get(expert.0 as usize)).copied().unwrap_or(0);
-            let chip = widgets::expert_chip(ui, expert, lit.is_none() || picked, picked).on_hover_text(format!(
+            let chip = widgets::expert_chip(ui, ctx, expert, lit.is_none() || picked, picked).on_hover_text(format!(
                 "Expert {} handles {load} of {} patches in this layer\nClick: only its patches stay lit",
                 expert.0,
                 layer.num_tokens()
@@ -32,13 +33,50 @@ pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
                 ctx.send(Command::LightExpert(expert));
             }
         }
-        if layer.num_experts() > MAX_CHIPS {
-            ui.weak(format!("and {} more", layer.num_experts() - MAX_CHIPS));
+        if num_others > 0 {
+            ui.weak(format!("{num_others} others are grey"));
+            find_ui(ui, ctx, layer.num_experts());
         }
         if lit.is_some() && ui.small_button("Light all").on_hover_text("Key: Esc").clicked() {
             ctx.send(Command::ClearSelection);
         }
     });
+}
+
+/// Every expert, or the busiest ones and the one that is lit.
+fn chips(ctx: &ViewCtx<'_>, num_experts: usize) -> Vec<ExpertIdx> {
+    if num_experts <= LayerPalette::ALL_COLORED {
+        return (0..num_experts as u32).map(ExpertIdx).collect();
+    }
+    let order = ctx.state.results.usage(ctx.state.view.layer).map(|usage| usage.order.as_slice()).unwrap_or_default();
+    let mut experts: Vec<_> = order.iter().take(LayerPalette::BUSIEST).copied().map(ExpertIdx).collect();
+    experts.extend(ctx.state.view.lit_expert.filter(|lit| !experts.contains(lit)));
+    experts
+}
+
+/// A box for the number of an expert; Enter lights its patches.
+fn find_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, num_experts: usize) {
+    let slot = Id::unique("find expert");
+    let mut text = ui.data(|data| data.get_temp::<String>(slot)).unwrap_or_default();
+    ui.add_space(space::S);
+    let label = ui.weak("Find");
+    let edit = TextEdit::singleline(&mut text).desired_width(64.0).hint_text("number");
+    let response = ui.add(edit).labelled_by(label.id).on_hover_text(format!(
+        "The number of an expert, 0 to {}, then Enter: only its patches stay lit",
+        num_experts - 1
+    ));
+    let entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    let found = text.trim().parse().ok().map(ExpertIdx).filter(|expert| (expert.0 as usize) < num_experts);
+    if let (true, Some(expert)) = (entered, found) {
+        if ctx.state.view.lit_expert != Some(expert) {
+            ctx.send(Command::LightExpert(expert));
+        }
+        text.clear();
+    }
+    if !text.is_empty() && found.is_none() {
+        ui.colored_label(ui.visuals().warn_fg_color, "no such expert");
+    }
+    ui.data_mut(|data| data.insert_temp(slot, text));
 }
 
 /// Name, lower end, colours and upper end of the scale of values.

@@ -4,8 +4,9 @@ use crate::analysis::{LayerStats, Outcome};
 use crate::routing::{ExpertIdx, LayerBalance};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
-use crate::ui::design;
+use crate::ui::design::{self, space};
 use crate::ui::gpu::{self, BarsStyle, PaneId};
+use crate::ui::panels::usage;
 use crate::ui::widgets::number_row;
 use egui::{Color32, Rangef, Rect, Ui};
 use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
@@ -19,12 +20,13 @@ const HEIGHT_BELOW: f32 = 290.0;
 pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let (Some(layer), Some(shown)) = (ctx.state.shown_layer(), ctx.state.shown()) else { return };
     let Some(stats) = shown.analysis.layers.get(ctx.state.view.layer.0) else { return };
-    ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1))).on_hover_text(format!(
-        "{}: how many patches each expert handles. The marks are at its importance, the sum of its gate probabilities, \
-             on the same scale",
-        layer.name()
-    ));
-    chart_ui(ui, ctx, shown, &stats.balance);
+    let usage = ctx.state.results.usage(ctx.state.view.layer).filter(|usage| !usage.order.is_empty());
+    heading_ui(ui, ctx, layer.name(), usage.is_none());
+    let height = (ui.available_height() - HEIGHT_BELOW).clamp(*CHART_HEIGHTS.start(), *CHART_HEIGHTS.end());
+    match usage {
+        Some(usage) => usage::usage_ui(ui, ctx, &stats.balance, &usage.order, height),
+        None => chart_ui(ui, ctx, shown, &stats.balance, height),
+    }
     numbers_ui(ui, &stats.balance, layer.num_experts());
     oddities_ui(ui, stats, layer.num_tokens(), shown.model.card.gating.sums_to_one());
 }
@@ -43,12 +45,28 @@ fn oddities_ui(ui: &mut Ui, stats: &LayerStats, patches: usize, sums_to_one: boo
     }
 }
 
-fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBalance) {
+fn heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &str, has_marks: bool) {
+    ui.horizontal(|ui| {
+        ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1)))
+            .on_hover_text(format!("{layer}: how many patches each expert handles"));
+        if has_marks {
+            let text = egui::RichText::new("marks: importance").small().weak();
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.label(text).on_hover_text(
+                    "Where the load would be if loads were shared out as the gate probabilities are: the sum of an expert's \
+                     gate probabilities over all patches, on the scale of the loads",
+                );
+            });
+        }
+    });
+    ui.add_space(space::XS);
+}
+
+fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBalance, height: f32) {
     let experts = balance.load.len();
     let total: u64 = balance.load.iter().sum();
     let uniform = total as f64 / experts.max(1) as f64;
-    let top = balance.load.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.1;
-    let height = (ui.available_height() - HEIGHT_BELOW).clamp(*CHART_HEIGHTS.start(), *CHART_HEIGHTS.end());
+    let top = highest(balance, total).max(1.0) * 1.1;
     let line_color = ui.visuals().weak_text_color();
     let layer = ctx.state.view.layer;
     // Redrawn bars need a fresh hover target, but egui_plot keeps its state by this name.
@@ -96,6 +114,14 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
     }
 }
 
+/// The highest bar or mark.
+fn highest(balance: &LayerBalance, total: u64) -> f64 {
+    let load = balance.load.iter().copied().max().unwrap_or(0) as f64;
+    let importance: f64 = balance.importance.iter().sum();
+    let mark = balance.importance.iter().copied().fold(0.0, f64::max) / importance * total as f64;
+    if mark.is_finite() { load.max(mark) } else { load }
+}
+
 /// Next to invisible; egui_plot would replace a fully transparent colour by one of its own.
 const UNSEEN: Color32 = Color32::from_rgba_premultiplied(0, 0, 0, 1);
 
@@ -115,7 +141,7 @@ fn hover_bars(balance: &LayerBalance, total: u64, layer: usize) -> BarChart {
 }
 
 /// Every number of one expert, for the tooltip of its bar.
-fn expert_text(balance: &LayerBalance, total: u64, expert: usize) -> String {
+pub(super) fn expert_text(balance: &LayerBalance, total: u64, expert: usize) -> String {
     let load = balance.load[expert];
     let share = load as f64 / total.max(1) as f64 * 100.0;
     format!(
@@ -135,7 +161,7 @@ fn expert_marks(experts: usize) -> Vec<egui_plot::GridMark> {
 }
 
 /// Four or so round numbers: 1, 2 or 5 times a power of ten.
-fn load_marks(top: f64) -> Vec<egui_plot::GridMark> {
+pub(super) fn load_marks(top: f64) -> Vec<egui_plot::GridMark> {
     let rough = (top / 5.0).max(1.0);
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);

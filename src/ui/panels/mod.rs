@@ -14,3 +14,7 @@ pub(super) mod routing;
 pub(super) mod status;
 pub(super) mod toolbar;
 pub(super) mod top_bar;
+mod usage;
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! The row above the picture: what the heatmap shows and how strongly.
 
+use crate::render::LayerPalette;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
 use crate::ui::state::OverlayKind;
-use egui::{ComboBox, Slider, Ui, vec2};
+use egui::{ComboBox, DragValue, Slider, Ui, vec2};
 
 /// Overlay, rank or expert, opacity, grid, crop, zoom.
 pub fn toolbar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
@@ -79,6 +80,9 @@ fn index_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
     };
     let name = |at: usize| format!("{noun} {}", at + first);
+    if count > LayerPalette::ALL_COLORED {
+        return index_drag(ui, ctx, noun, count, current);
+    }
     let response = ComboBox::from_id_salt("overlay index").selected_text(name(current)).width(76.0).show_ui(ui, |ui| {
         for at in 0..count {
             if ui.selectable_label(at == current, name(at)).clicked() {
@@ -90,4 +94,14 @@ fn index_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         .response
         .on_hover_text(format!("Which {noun} the heatmap shows (keys: 1 to 9)"))
         .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, format!("Shown {}", name(current))));
+}
+
+/// A number to drag or to type: a list of thousands is none.
+fn index_drag(ui: &mut Ui, ctx: &ViewCtx<'_>, noun: &str, count: usize, mut index: usize) {
+    let drag = DragValue::new(&mut index).range(0..=count - 1).prefix(format!("{noun} "));
+    let response = ui.add(drag).on_hover_text(format!("Which {noun} the heatmap shows, 0 to {}", count - 1));
+    if response.changed() {
+        ctx.send(Command::SetOverlayIndex(index));
+    }
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::SpinButton, true, format!("Shown {noun} {index}")));
 }

@@ -6,7 +6,7 @@ mod view;
 
 pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
-pub use results::{Multiple, Results};
+pub use results::{LayerUsage, Multiple, Results};
 pub use view::{OverlayKind, Side, View};
 
 use super::command::Command;
@@ -470,4 +470,4 @@ impl AppState {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::ui) mod tests;

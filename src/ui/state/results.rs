@@ -1,8 +1,9 @@
 //! What is on screen: the result that is shown, the same image at other values of top-k, and how they differ.
 //! Comparisons are computed when a result arrives, so that a panel only reads.
 
-use crate::analysis::{Outcome, OutcomeId, compared_top_ks};
-use crate::routing::{RoutingComparison, compare};
+use crate::analysis::{Analysis, Outcome, OutcomeId, compared_top_ks};
+use crate::render::{LayerPalette, busiest_experts};
+use crate::routing::{LayerIdx, RoutingComparison, compare};
 
 /// The same image at another top-k.
 #[derive(Clone, Debug)]
@@ -15,10 +16,20 @@ pub struct Multiple {
     pub changed: Vec<Option<RoutingComparison>>,
 }
 
+/// How the experts of one layer are coloured and ordered.
+#[derive(Clone, Debug, Default)]
+pub struct LayerUsage {
+    /// Their colours.
+    pub palette: LayerPalette,
+    /// Where there are too many experts for a colour each: those with any load, the busiest first. Empty otherwise.
+    pub order: Vec<u32>,
+}
+
 /// The results on screen.
 #[derive(Debug, Default)]
 pub struct Results {
     shown: Option<Outcome>,
+    usage: Vec<LayerUsage>,
     multiples: Vec<Multiple>,
 }
 
@@ -27,6 +38,12 @@ impl Results {
     #[must_use]
     pub fn shown(&self) -> Option<&Outcome> {
         self.shown.as_ref()
+    }
+
+    /// How the experts of a layer of the shown result are coloured and ordered.
+    #[must_use]
+    pub fn usage(&self, layer: LayerIdx) -> Option<&LayerUsage> {
+        self.usage.get(layer.0)
     }
 
     /// The same image at other values of top-k, in ascending order.
@@ -40,6 +57,7 @@ impl Results {
         let compared = outcome.model.card.top_k.as_ref().map(|range| compared_top_ks(range.max)).unwrap_or_default();
         self.multiples
             .retain(|multiple| same_subject(&multiple.outcome, &outcome) && compared.contains(&multiple.top_k));
+        self.usage = usage(&outcome.analysis);
         self.shown = Some(outcome.clone());
         for multiple in &mut self.multiples {
             multiple.changed = changed_by_layer(&outcome, &multiple.outcome);
@@ -68,6 +86,14 @@ impl Results {
     pub fn ids(&self) -> impl Iterator<Item = OutcomeId> {
         self.shown.iter().chain(self.multiples.iter().map(|multiple| &multiple.outcome)).map(|outcome| outcome.id)
     }
+}
+
+fn usage(analysis: &Analysis) -> Vec<LayerUsage> {
+    let of_layer = |load: &[u64]| LayerUsage {
+        palette: LayerPalette::of(load),
+        order: if load.len() > LayerPalette::ALL_COLORED { busiest_experts(load, load.len()) } else { Vec::new() },
+    };
+    analysis.layers.iter().map(|stats| of_layer(&stats.balance.load)).collect()
 }
 
 fn same_subject(a: &Outcome, b: &Outcome) -> bool {

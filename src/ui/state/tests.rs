@@ -31,7 +31,7 @@ fn analysis(top_k: usize) -> Analysis {
     }
 }
 
-fn open_model(path: &str) -> OpenModel {
+pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
     let card = serde_json::json!({
         "schema": ModelCard::SCHEMA,
         "name": "test",
