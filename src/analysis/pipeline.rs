@@ -55,13 +55,15 @@ impl OpenModel {
     /// # Errors
     /// [`OpenError::Model`] before ONNX Runtime sees the file, else [`OpenError::Engine`].
     pub fn open(engine: &Engine, path: &Path, execution: &Execution) -> Result<Self, OpenError> {
+        // A cancel that comes while we still read the file counts as well.
+        let since = engine.ticket();
         // Looked at before anything is read: what is written meanwhile counts as a change.
         let version = ModelVersion::look(path, [sidecar_path(path)]);
         let description = read_model(path)?;
         let (card, card_source) = description.card()?;
         let version = version.with(description.external_files.iter().cloned());
         let request = LoadRequest { model: path.to_path_buf(), execution: execution.clone() };
-        let loaded = engine.load(&request).map_err(|error| explained(error, &description))?;
+        let loaded = engine.load_since(since, &request).map_err(|error| explained(error, &description))?;
         Ok(Self {
             path: path.to_path_buf(),
             card,

@@ -30,6 +30,10 @@ pub enum Isolation {
     },
 }
 
+/// A moment in an engine's life; see [`Engine::load_since`].
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket(u64);
+
 /// Loads and runs models. Share it by `Arc`; callers are served in order. Dropping it ends what still runs.
 #[derive(Debug)]
 pub struct Engine {
@@ -65,10 +69,27 @@ impl Engine {
     /// [`cancel`](Self::cancel). Where models run apart also [`EngineError::Died`], [`EngineError::Deadline`],
     /// [`EngineError::Quarantined`] and [`EngineError::Worker`].
     pub fn load(&self, request: &LoadRequest) -> Result<Loaded, EngineError> {
+        self.load_since(self.ticket(), request)
+    }
+
+    /// The moment of this call, for [`load_since`](Self::load_since).
+    pub fn ticket(&self) -> Ticket {
+        Ticket(match &self.inner {
+            Inner::Here(host) => host.ticket(),
+            Inner::Apart(workers) => workers.ticket(),
+        })
+    }
+
+    /// Loads a model as [`load`](Self::load) does, as if it had been asked for when the ticket was taken: a cancel since
+    /// then counts.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_since(&self, Ticket(ticket): Ticket, request: &LoadRequest) -> Result<Loaded, EngineError> {
         let candidates = candidates(request.execution.provider.choice, self.library.as_deref())?;
         first_that_starts(candidates, |backend: &Backend| match &self.inner {
-            Inner::Here(host) => host.load(request, backend),
-            Inner::Apart(workers) => workers.load(request, backend),
+            Inner::Here(host) => host.load(request, backend, ticket),
+            Inner::Apart(workers) => workers.load(request, backend, ticket),
         })
     }
 

@@ -13,7 +13,7 @@ mod protocol;
 mod provider;
 mod runtime;
 
-pub use client::{Engine, EngineOptions, Isolation};
+pub use client::{Engine, EngineOptions, Isolation, Ticket};
 pub use library::{ORT_VERSION, find_library};
 pub use limits::Limits;
 pub use placement::{PlacedOp, Placement};

@@ -56,8 +56,8 @@ impl Host {
     /// [`EngineError::Library`] without a usable library, [`EngineError::Provider`] when the provider does not start,
     /// [`EngineError::Load`] when ONNX Runtime refuses the model,
     /// [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
-    pub(super) fn load(&self, request: &LoadRequest, backend: &Backend) -> Result<Loaded, EngineError> {
-        match self.ask(Request::Load(request.clone(), backend.clone()))? {
+    pub(super) fn load(&self, request: &LoadRequest, backend: &Backend, ticket: u64) -> Result<Loaded, EngineError> {
+        match self.ask(Request::Load(request.clone(), backend.clone()), ticket)? {
             Response::Loaded(loaded) => Ok(loaded),
             _ => Err(EngineError::Gone),
         }
@@ -69,7 +69,7 @@ impl Host {
     /// [`EngineError::UnknownModel`] for a handle of another engine or an unloaded model, [`EngineError::Run`] when the
     /// inputs do not fit the model or the run fails, [`EngineError::Cancelled`] after [`cancel`](Self::cancel).
     pub(super) fn run(&self, request: &RunRequest) -> Result<RunResult, EngineError> {
-        match self.ask(Request::Run(request.clone()))? {
+        match self.ask(Request::Run(request.clone()), self.ticket())? {
             Response::Ran(result) => Ok(result),
             _ => Err(EngineError::Gone),
         }
@@ -80,7 +80,7 @@ impl Host {
     /// # Errors
     /// [`EngineError::Gone`] when the engine has ended.
     pub(super) fn unload(&self, model: ModelHandle) -> Result<(), EngineError> {
-        self.ask(Request::Unload(model)).map(|_| ())
+        self.ask(Request::Unload(model), self.ticket()).map(|_| ())
     }
 
     /// Cancels every load and run that was asked for before this call, from any thread, without waiting: a run in flight
@@ -90,18 +90,23 @@ impl Host {
         self.cancels.cancel();
     }
 
+    /// See [`Cancels::ticket`].
+    pub(super) fn ticket(&self) -> u64 {
+        self.cancels.ticket()
+    }
+
     /// Has a request fulfilled without waiting for it. `reply` is called on the engine's thread, and never when that has
     /// ended.
-    pub(super) fn submit(&self, request: Request, reply: impl FnOnce(Response) + Send + 'static) {
-        let job = Job { request, ticket: self.cancels.ticket(), reply: Box::new(reply) };
+    pub(super) fn submit(&self, request: Request, ticket: u64, reply: impl FnOnce(Response) + Send + 'static) {
+        let job = Job { request, ticket, reply: Box::new(reply) };
         // A job that nobody takes is dropped, and its reply with it: whoever waits for that sees it.
         let _ = self.jobs.send(job);
     }
 
-    fn ask(&self, request: Request) -> Result<Response, EngineError> {
+    fn ask(&self, request: Request, ticket: u64) -> Result<Response, EngineError> {
         let (reply, answer) = mpsc::channel();
         // A caller that has gone away does not miss the answer.
-        self.submit(request, move |response| drop(reply.send(response)));
+        self.submit(request, ticket, move |response| drop(reply.send(response)));
         match answer.recv() {
             Ok(Response::Failed(error)) => Err(error),
             Ok(response) => Ok(response),
@@ -112,7 +117,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = self.ask(Request::Shutdown);
+        let _ = self.ask(Request::Shutdown, self.ticket());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

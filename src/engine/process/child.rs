@@ -73,7 +73,7 @@ type LoadedModel = Arc<Mutex<Option<ModelHandle>>>;
 fn load(host: &Host, speaker: &Speaker, request: LoadRequest, backend: Backend) -> LoadedModel {
     let model = LoadedModel::default();
     let (speaker, slot) = (speaker.clone(), Arc::clone(&model));
-    host.submit(Request::Load(request, backend), move |response| {
+    host.submit(Request::Load(request, backend), host.ticket(), move |response| {
         if let Response::Loaded(loaded) = &response {
             *lock(&slot) = Some(loaded.model);
         }
@@ -85,7 +85,8 @@ fn load(host: &Host, speaker: &Speaker, request: LoadRequest, backend: Backend) 
 fn run(host: &Host, speaker: &Speaker, model: &LoadedModel, inputs: Vec<crate::engine::Tensor>) {
     let speaker = speaker.clone();
     let Some(model) = *lock(model) else { return speaker.say(&News::Failed(EngineError::UnknownModel)) };
-    host.submit(Request::Run(RunRequest { model, inputs }), move |response| speaker.answer(response));
+    let request = Request::Run(RunRequest { model, inputs });
+    host.submit(request, host.ticket(), move |response| speaker.answer(response));
 }
 
 /// What the program hears; shared by the engine's thread and the heartbeat.

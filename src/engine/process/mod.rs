@@ -74,8 +74,12 @@ impl Workers {
         workers
     }
 
-    pub(super) fn load(&self, request: &LoadRequest, backend: &Backend) -> Result<Loaded, EngineError> {
-        let (worker, mut loaded) = self.start_with(request, backend, self.calls.ticket())?;
+    pub(super) fn ticket(&self) -> u64 {
+        self.calls.ticket()
+    }
+
+    pub(super) fn load(&self, request: &LoadRequest, backend: &Backend, ticket: u64) -> Result<Loaded, EngineError> {
+        let (worker, mut loaded) = self.start_with(request, backend, ticket)?;
         loaded.model = ModelHandle(self.num_loaded.fetch_add(1, Ordering::Relaxed) + 1);
         let worker = Mutex::new(Some(Arc::new(worker)));
         let model = Model { request: request.clone(), backend: backend.clone(), worker };
