@@ -3,11 +3,11 @@
 //! Nothing in an ONNX file says "router": a gate is a product, a softmax and a top-k among hundreds of others, and each
 //! exporter and each paper writes it differently. So the finder asks two questions, in this order:
 //!
-//! 1. Where may something be chosen or weighted ([`seeds`])? At a top-k, an arg-max, a softmax, a sigmoid. All that is
-//!    decided on the same logits is one candidate, and what its values mean is worked out from there ([`walk`], [`rule`]).
-//! 2. Do experts follow ([`experts`], [`branches`])? Only that tells a router from attention, from a detector's choice of
+//! 1. Where may something be chosen or weighted (`seeds`)? At a top-k, an arg-max, a softmax, a sigmoid. All that is
+//!    decided on the same logits is one candidate, and what its values mean is worked out from there (`walk`, `rule`).
+//! 2. Do experts follow (`experts`, `branches`)? Only that tells a router from attention, from a detector's choice of
 //!    boxes, from a codebook. They lie between the place where the candidate's data come from and the place where
-//!    everything that depends on it comes together again, which dominators give ([`region`]).
+//!    everything that depends on it comes together again, which dominators give (`region`).
 //!
 //! The work is linear in the number of nodes.
 
