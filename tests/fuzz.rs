@@ -18,7 +18,7 @@ const MUTANTS: u64 = 6000;
 
 #[test]
 fn the_models_of_this_repository_do_no_harm_whole_or_cut_off() {
-    for folder in ["tests/fixtures/models", "tests/hostile_models"] {
+    for folder in ["tests/fixtures/models", "tests/hostile_models", "fuzz/found"] {
         for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect("a folder") {
             let bytes = fs::read(entry.expect("an entry").path()).expect("a model");
             for end in (0..=bytes.len()).step_by(1 + bytes.len() / 64) {

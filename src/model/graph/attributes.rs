@@ -36,7 +36,7 @@ impl<'a> ModelGraph<'a> {
 
 /// An axis that may be counted from the end, counted from the front.
 pub(in crate::model) fn normal_axis(axis: i64, rank: usize) -> Option<usize> {
-    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    let axis = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     usize::try_from(axis).ok().filter(|&axis| axis < rank)
 }
 

@@ -12,7 +12,7 @@ impl<'a> ModelGraph<'a> {
     pub(super) fn range(&self, node: &Node<'a>) -> Option<Ints> {
         let part = |index: usize| self.const_int(node.input(index)?);
         let (start, limit, step) = (part(0)?, part(1)?, part(2)?);
-        let len = if step > 0 { (limit - start + step - 1) / step } else { return None };
+        let len = if step > 0 { limit.checked_sub(start)?.checked_add(step - 1)? / step } else { return None };
         let len = usize::try_from(len).ok().filter(|&len| len <= MAX_INTS)?;
         Some((0..len as i64).map(|n| Some(start + n * step)).collect())
     }
@@ -106,7 +106,9 @@ impl<'a> ModelGraph<'a> {
             "Expand" => {
                 let ints = self.value(node.input(0)?).ints.as_ref()?;
                 let len = self.const_ints(node.input(1)?)?;
-                let len = usize::try_from(len.iter().product::<i64>()).ok().filter(|&len| len <= MAX_INTS)?;
+                let len = usize::try_from(len.iter().try_fold(1_i64, |product, &size| product.checked_mul(size))?)
+                    .ok()
+                    .filter(|&len| len <= MAX_INTS)?;
                 (ints.len() == 1).then(|| vec![ints[0]; len.max(1)])
             }
             _ => None,

@@ -170,11 +170,13 @@ impl<'a> ModelGraph<'a> {
                 return -1;
             }
             if padding.starts_with("SAME") {
-                return (size + stride - 1) / stride;
+                return size.saturating_add(stride - 1) / stride;
             }
-            let pad = at(pads, 0) + pads.get(n + window.len()).copied().unwrap_or(0);
-            let room = size + pad - at(dilations, 1) * (window[n] - 1) - 1;
-            (if ceil { room + stride - 1 } else { room }) / stride + 1
+            // Numbers from the file: sums may leave what 64 bits hold.
+            let pad = at(pads, 0).saturating_add(pads.get(n + window.len()).copied().unwrap_or(0));
+            let reach = at(dilations, 1).saturating_mul(window[n].saturating_sub(1)).saturating_add(1);
+            let room = size.saturating_add(pad).saturating_sub(reach);
+            (if ceil { room.saturating_add(stride - 1) } else { room } / stride).saturating_add(1)
         };
         (0..window.len()).map(side).collect()
     }
@@ -323,6 +325,8 @@ impl<'a> ModelGraph<'a> {
             .input(1)
             .and_then(|starts| self.size_from_end(starts, -1))
             .or_else(|| self.ints(node, "starts").map(|starts| starts.len() as i64));
+        // A file may declare any number of starts.
+        let count = count.filter(|&count| count <= shape.len() as i64);
         let axes = axes.or_else(|| count.map(|count| (0..count).collect()))?;
         let (starts, ends) = (part(1, "starts"), part(2, "ends"));
         let steps = if node.input(4).is_some() { part(4, "steps") } else { Some(vec![1; axes.len()]) };
@@ -367,9 +371,10 @@ fn slice_len(size: i64, start: i64, end: i64, step: i64) -> i64 {
     let bound =
         |bound: i64, low: i64, high: i64| (if bound < 0 { bound.saturating_add(size) } else { bound }).clamp(low, high);
     match step {
-        0 => -1,
-        1.. => ((bound(end, 0, size) - bound(start, 0, size)).max(0) + step - 1) / step,
-        _ => ((bound(start, 0, size - 1) - bound(end, -1, size - 1)).max(0) - step - 1) / -step,
+        _ if size == 0 => 0,
+        0 | i64::MIN => -1,
+        1.. => (bound(end, 0, size) - bound(start, 0, size)).max(0).saturating_add(step - 1) / step,
+        _ => (bound(start, 0, size - 1) - bound(end, -1, size - 1)).max(0).saturating_sub(step + 1) / -step,
     }
 }
 

@@ -313,7 +313,7 @@ fn per_image(graph: &ModelGraph<'_>, candidate: &Candidate) -> bool {
     let Some(shape) = graph.shape(candidate.raw) else { return false };
     let decisions = shape[..shape.len().saturating_sub(1)]
         .iter()
-        .try_fold(1_i64, |product, &size| (size >= 0).then(|| product * size));
+        .try_fold(1_i64, |product, &size| (size >= 0).then(|| product.saturating_mul(size)));
     let image = graph.inputs().iter().find_map(|&input| graph.shape(input).filter(|shape| shape.len() == 4));
     let images = image.map(|shape| shape[0]);
     match (decisions, images) {
