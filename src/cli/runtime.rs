@@ -7,7 +7,7 @@ use super::args::{ModelArgs, RuntimeCommand};
 use super::console::output;
 use super::failure::Failure;
 use super::load::engine_options;
-use crate::engine::{Engine, EngineError, Probe, Provider, Runtime, Store, probe};
+use crate::engine::{Engine, EngineError, Freedom, Probe, Provider, Runtime, Store, find_library, isolation_of, probe};
 use anyhow::Context;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -144,12 +144,14 @@ fn remedy(provider: Provider) -> &'static str {
 struct Doctor {
     schema: &'static str,
     providers: Vec<Examined>,
+    /// What the process of a model on the CPU can do; `None` where that could not be found out.
+    isolation: Option<Freedom>,
 }
 
 fn doctor(json: bool, model: &ModelArgs) -> Result<(), Failure> {
     let engine = Engine::start(engine_options(model)?);
     let examined = Provider::ALL.map(|provider| Examined { provider, verdict: examine(&engine, provider) });
-    let doctor = Doctor { schema: "moescope-doctor/1", providers: examined.into() };
+    let doctor = Doctor { schema: "moescope-doctor/1", providers: examined.into(), isolation: isolation(model) };
     print(&doctor, json, |out| {
         doctor.providers.iter().try_for_each(|Examined { provider, verdict }| {
             let name = provider.name();
@@ -168,10 +170,25 @@ fn doctor(json: bool, model: &ModelArgs) -> Result<(), Failure> {
                 }
                 Verdict::NotInstalled { remedy } => writeln!(out, "{name:<9} is not installed: {remedy}"),
             }
-        })
+        })?;
+        writeln!(out, "{}", isolation_text(doctor.isolation.as_ref()))
     })?;
     let fails = |examined: &Examined| matches!(examined.verdict, Verdict::Fails { .. });
     if doctor.providers.iter().any(fails) { Err(Failure::Inputs) } else { Ok(()) }
+}
+
+/// What a process of the kind that runs models can do here.
+fn isolation(model: &ModelArgs) -> Option<Freedom> {
+    let library = find_library(model.ort_library.as_deref()).ok()?;
+    isolation_of(&std::env::current_exe().ok()?, &library).ok()
+}
+
+fn isolation_text(freedom: Option<&Freedom>) -> String {
+    match freedom.map(Freedom::beyond_need) {
+        None => "Isolation could not be examined".to_owned(),
+        Some(can) if can.is_empty() => "Isolation holds: a model can read its own folder, and nothing else".to_owned(),
+        Some(can) => format!("Isolation is partial here: a model can {} (docs/isolation.md)", can.join(", ")),
+    }
 }
 
 /// Starts a provider with the library that a load would take.

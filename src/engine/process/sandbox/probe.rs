@@ -29,6 +29,22 @@ pub struct Freedom {
     pub exceed_memory: bool,
 }
 
+impl Freedom {
+    /// What a worker can do beyond running its model, in words; empty where it is locked in.
+    #[must_use]
+    pub fn beyond_need(&self) -> Vec<&'static str> {
+        let all = [
+            (self.read_other_files, "read other files"),
+            (self.write_files, "write files"),
+            (self.open_sockets, "open sockets"),
+            (self.start_programs, "start programs"),
+            (self.signal_others, "signal other processes"),
+            (self.exceed_memory, "exceed its memory"),
+        ];
+        all.into_iter().filter(|(can, _)| *can).map(|(_, what)| what).collect()
+    }
+}
+
 /// How much memory the probe may have.
 const MEMORY_BYTES: u64 = 1 << 30;
 
@@ -85,4 +101,25 @@ pub fn isolation_of(program: &Path, library: &Path) -> io::Result<Freedom> {
     command.arg("probe-isolation").arg(&model).arg(&other).arg("--ort-library").arg(library);
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Freedom;
+
+    #[test]
+    fn what_a_worker_can_do_is_told() {
+        let locked_in = Freedom {
+            read_its_model: true,
+            read_other_files: false,
+            write_files: false,
+            open_sockets: false,
+            start_programs: false,
+            signal_others: false,
+            exceed_memory: false,
+        };
+        assert!(locked_in.beyond_need().is_empty());
+        let open = Freedom { open_sockets: true, exceed_memory: true, ..locked_in };
+        assert_eq!(open.beyond_need(), ["open sockets", "exceed its memory"]);
+    }
 }
