@@ -114,6 +114,13 @@ pub struct Tensor {
     pub data: TensorData,
 }
 
+impl Tensor {
+    /// Whether there are as many values as the shape says.
+    pub(super) fn fills_its_shape(&self) -> bool {
+        self.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim)) == Some(self.data.len())
+    }
+}
+
 /// The values of a [`Tensor`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorData {
@@ -121,6 +128,16 @@ pub enum TensorData {
     F32(Arc<[f32]>),
     /// 64-bit signed integers.
     I64(Arc<[i64]>),
+}
+
+impl TensorData {
+    /// Number of values.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
 }
 
 /// Why the engine could not do what it was asked.

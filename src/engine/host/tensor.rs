@@ -52,9 +52,9 @@ pub(super) fn check_inputs(specs: &[InputSpec], inputs: &[Tensor]) -> Result<(),
         if inputs[..index].iter().any(|other| other.name == input.name) {
             return wrong(format!("input {} is given twice", input.name));
         }
-        let (element, len) = match &input.data {
-            TensorData::F32(values) => (TensorElementType::Float32, values.len()),
-            TensorData::I64(values) => (TensorElementType::Int64, values.len()),
+        let element = match &input.data {
+            TensorData::F32(_) => TensorElementType::Float32,
+            TensorData::I64(_) => TensorElementType::Int64,
         };
         if spec.element != Some(element) {
             let wanted = spec.element.map_or_else(|| "no tensor".to_owned(), |wanted| wanted.to_string());
@@ -65,7 +65,8 @@ pub(super) fn check_inputs(specs: &[InputSpec], inputs: &[Tensor]) -> Result<(),
         {
             return wrong(format!("input {} takes {}, not {:?}", input.name, shape_text(dims), input.shape));
         }
-        if input.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim)) != Some(len) {
+        if !input.fills_its_shape() {
+            let len = input.data.len();
             return wrong(format!("input {} has {len} values, which do not fill {:?}", input.name, input.shape));
         }
     }

@@ -37,7 +37,7 @@ impl Worker {
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Job>) {
         // Callers have a model to read before they can ask; the library is opened meanwhile. What is wrong with it is
         // told by the first load.
-        let _ = environment(self.library.as_deref());
+        super::warm_up(self.library.as_deref());
         for job in inbox {
             let last = job.request == Request::Shutdown;
             let response = self.answer(job.request, job.ticket).unwrap_or_else(Response::Failed);

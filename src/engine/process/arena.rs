@@ -102,11 +102,11 @@ impl Arena {
     fn put_one(&mut self, tensor: &Tensor, offset: usize) -> Parcel {
         let bytes = bytes(&tensor.data);
         self.map[offset..offset + bytes.len()].copy_from_slice(bytes);
-        let (element, len) = match &tensor.data {
-            TensorData::F32(values) => (Element::F32, values.len()),
-            TensorData::I64(values) => (Element::I64, values.len()),
+        let element = match tensor.data {
+            TensorData::F32(_) => Element::F32,
+            TensorData::I64(_) => Element::I64,
         };
-        Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, len, offset }
+        Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, len: tensor.data.len(), offset }
     }
 
     /// Copies tensors out.

@@ -5,16 +5,17 @@
 //! thread, so that every later one is born locked in.
 
 use super::arena::Arena;
+use super::lock;
 use super::sandbox;
 use super::wire::{News, Order, receive, send};
 use crate::engine::host::{Host, warm_up};
 use crate::engine::protocol::{Request, Response};
 use crate::engine::runtime::Backend;
-use crate::engine::{EngineError, LoadRequest, ModelHandle, RunRequest};
+use crate::engine::{EngineError, LoadRequest, ModelHandle, RunRequest, Tensor};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How often a worker says that it lives.
@@ -82,7 +83,7 @@ fn load(host: &Host, speaker: &Speaker, request: LoadRequest, backend: Backend) 
     model
 }
 
-fn run(host: &Host, speaker: &Speaker, model: &LoadedModel, inputs: Vec<crate::engine::Tensor>) {
+fn run(host: &Host, speaker: &Speaker, model: &LoadedModel, inputs: Vec<Tensor>) {
     let speaker = speaker.clone();
     let Some(model) = *lock(model) else { return speaker.say(&News::Failed(EngineError::UnknownModel)) };
     let request = Request::Run(RunRequest { model, inputs });
@@ -135,10 +136,6 @@ impl Speaker {
             sandbox::leave();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the standard output for ourselves; what native code writes there goes to the standard error.

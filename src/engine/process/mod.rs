@@ -18,7 +18,7 @@ pub use child::{WorkerArgs, serve_worker};
 pub use sandbox::{Freedom, isolation_of, probe_isolation};
 
 use super::library::find_library;
-use super::protocol::Phase;
+use super::protocol::{Phase, Response};
 use super::runtime::Backend;
 use super::{EngineError, Limits, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor};
 use calls::Calls;
@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wire::{News, Order};
-use worker::{Answer, Fault, Start, Worker};
+use wire::Order;
+use worker::{Fault, Start, Worker};
 
 /// The program's side: every open model with its worker.
 #[derive(Debug)]
@@ -98,14 +98,13 @@ impl Workers {
             answer = self.run_once(&model, &mut slot, &request.inputs, ticket)?;
         }
         match answer {
-            Ok(Answer::Ran(result)) => Ok(result),
-            Ok(Answer::News(News::Failed(error))) => Err(error),
-            Ok(Answer::News(_)) => Err(EngineError::Worker { reason: "it gave a wrong answer".into() }),
+            Ok(Response::Ran(result)) => Ok(result),
+            Ok(Response::Failed(error)) => Err(error),
+            Ok(_) => Err(EngineError::Worker { reason: "it gave a wrong answer".into() }),
             Err(fault) => {
-                let worker = slot.take();
-                if matches!(fault, Fault::Cancelled) {
-                    slot.clone_from(&worker);
-                    settle_later(worker);
+                match (&fault, slot.as_ref()) {
+                    (Fault::Cancelled, Some(worker)) => settle_later(Arc::clone(worker)),
+                    _ => *slot = None,
                 }
                 Err(self.blame((&model.request, &model.backend), Phase::Running, self.limits.run, fault))
             }
@@ -119,7 +118,7 @@ impl Workers {
         slot: &mut Option<Arc<Worker>>,
         inputs: &[Tensor],
         ticket: u64,
-    ) -> Result<Result<Answer, Fault>, EngineError> {
+    ) -> Result<Result<Response, Fault>, EngineError> {
         let worker = match slot.as_ref().filter(|worker| worker.is_alive()) {
             Some(worker) => Arc::clone(worker),
             None => Arc::clone(slot.insert(Arc::new(self.start_with(&model.request, &model.backend, ticket)?.0))),
@@ -158,8 +157,8 @@ impl Workers {
         let answer = self.calls.cancellable(ticket, &worker, || worker.ask(&order, self.limits.load))?;
         let worker = Arc::into_inner(worker).ok_or(EngineError::Gone)?;
         match answer {
-            Ok(Answer::News(News::Loaded(loaded))) => Ok((worker, loaded)),
-            Ok(Answer::News(News::Failed(error))) => Err(error),
+            Ok(Response::Loaded(loaded)) => Ok((worker, loaded)),
+            Ok(Response::Failed(error)) => Err(error),
             Ok(_) => Err(EngineError::Worker { reason: "it gave a wrong answer".into() }),
             Err(fault) => Err(self.blame((request, backend), Phase::Loading, self.limits.load, fault)),
         }
@@ -216,10 +215,9 @@ impl Workers {
 }
 
 /// Sees to it that a cancelled run ends in time, while its caller goes on.
-fn settle_later(worker: Option<Arc<Worker>>) {
-    let settle = move || worker.iter().for_each(|worker| worker.settle());
+fn settle_later(worker: Arc<Worker>) {
     // Without a thread the next run does it.
-    drop(std::thread::Builder::new().name("moescope-settle".into()).spawn(settle));
+    drop(std::thread::Builder::new().name("moescope-settle".into()).spawn(move || worker.settle()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,14 +3,16 @@
 use super::arena::Arena;
 use super::child::BEAT;
 use super::last_words::LastWords;
+use super::lock;
 use super::wire::{News, Order, receive, send};
-use crate::engine::{RunResult, Tensor, TensorData};
+use crate::engine::Tensor;
+use crate::engine::protocol::Response;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A worker that is silent for so long hangs, even where the deadline is far.
@@ -87,13 +89,6 @@ pub(super) enum Fault {
     Cancelled,
 }
 
-/// An answer.
-#[derive(Debug)]
-pub(super) enum Answer {
-    News(News),
-    Ran(RunResult),
-}
-
 impl Worker {
     /// Starts a process. It warms up by itself.
     ///
@@ -137,14 +132,14 @@ impl Worker {
     }
 
     /// Gives an order and waits for its answer, until the deadline.
-    pub(super) fn ask(&self, order: &Order, deadline: Duration) -> Result<Answer, Fault> {
+    pub(super) fn ask(&self, order: &Order, deadline: Duration) -> Result<Response, Fault> {
         let mut talk = lock(&self.talk);
         self.collect_debt(&mut talk)?;
         self.converse(&mut talk, order, deadline)
     }
 
     /// Runs the model with these inputs, as [`ask`](Self::ask) does.
-    pub(super) fn run(&self, inputs: &[Tensor], deadline: Duration) -> Result<Answer, Fault> {
+    pub(super) fn run(&self, inputs: &[Tensor], deadline: Duration) -> Result<Response, Fault> {
         let mut talk = lock(&self.talk);
         self.collect_debt(&mut talk)?;
         let parcels = talk.inputs.put(inputs).map_err(|error| Fault::Died(format!("no memory for inputs: {error}")))?;
@@ -172,7 +167,7 @@ impl Worker {
         drop(lock(&self.child).kill());
     }
 
-    fn converse(&self, talk: &mut Talk, order: &Order, deadline: Duration) -> Result<Answer, Fault> {
+    fn converse(&self, talk: &mut Talk, order: &Order, deadline: Duration) -> Result<Response, Fault> {
         self.pulse.begun.store(false, Ordering::Release);
         if send(&mut *lock(&self.orders), order).is_err() {
             return Err(self.died());
@@ -207,17 +202,20 @@ impl Worker {
         }
     }
 
-    fn unpack(&self, talk: &mut Talk, news: News) -> Result<Answer, Fault> {
+    fn unpack(&self, talk: &mut Talk, news: News) -> Result<Response, Fault> {
         match news {
+            News::Loaded(loaded) => Ok(Response::Loaded(loaded)),
             News::Ran { mut result, outputs } => {
                 let taken = talk.outputs.take(outputs).map_err(|error| error.to_string());
                 result.outputs = taken.and_then(check_filled).map_err(|wrong| {
                     self.end();
                     Fault::Died(wrong)
                 })?;
-                Ok(Answer::Ran(result))
+                Ok(Response::Ran(result))
             }
-            news => Ok(Answer::News(news)),
+            News::Failed(error) => Ok(Response::Failed(error)),
+            // The listener keeps these to itself.
+            News::Begun | News::Beat => Ok(Response::Done),
         }
     }
 
@@ -272,14 +270,7 @@ impl Drop for Worker {
 
 /// Whoever reads the outputs relies on their shapes, and the worker may say what it likes.
 fn check_filled(outputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
-    let is_filled = |tensor: &Tensor| {
-        let len = match &tensor.data {
-            TensorData::F32(values) => values.len(),
-            TensorData::I64(values) => values.len(),
-        };
-        tensor.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim)) == Some(len)
-    };
-    match outputs.iter().find(|tensor| !is_filled(tensor)) {
+    match outputs.iter().find(|tensor| !tensor.fills_its_shape()) {
         Some(tensor) => Err(format!("its output {} does not fill its shape", tensor.name)),
         None => Ok(outputs),
     }
@@ -366,8 +357,4 @@ mod signals {
     pub(super) const FPE: i32 = 8;
     pub(super) const KILL: i32 = 9;
     pub(super) const SEGV: i32 = 11;
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
