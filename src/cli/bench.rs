@@ -4,7 +4,7 @@
 //! disturbance of the machine meets all of them alike.
 
 use super::args::{BenchArgs, ModelArgs};
-use super::console::output;
+use super::console::print;
 use super::failure::Failure;
 use super::load::{Session, Source};
 use crate::analysis::{Analysis, StageSeconds};
@@ -100,14 +100,7 @@ pub(super) fn run(args: &BenchArgs, model: &ModelArgs) -> Result<(), Failure> {
         stages: timings(samples.stages),
         inference_by_top_k: timings(samples.by_top_k),
     };
-    let mut out = output();
-    if args.json {
-        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        write_text(&mut out, &report)?;
-    }
-    Ok(out.flush()?)
+    Ok(print(&report, args.json, |out| write_text(out, &report))?)
 }
 
 /// Measures `runs` rounds after the warm-up; `top_k` is one that the model can run with.

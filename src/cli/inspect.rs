@@ -1,12 +1,11 @@
 //! `moescope inspect`: what an ONNX file says about itself, and where its routers are. Nothing is run.
 
 use super::args::InspectArgs;
-use super::console::output;
+use super::console::print;
 use super::failure::Failure;
 use crate::model::graph::ModelGraph;
 use crate::model::routers::{Confidence, ExpertForm, Router, RouterReport, TopKSource, find_routers};
-use crate::model::{ModelDescription, ValueDescription, decode_model, map_file, read_model};
-use anyhow::Context;
+use crate::model::{ModelDescription, ValueDescription, decode_model, map_file};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,23 +18,17 @@ const MAX_TOLD: usize = 12;
 
 /// Reads the model and writes what was found.
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let description = read_model(&args.file).map_err(anyhow::Error::new)?;
     let file = map_file(&args.file).map_err(anyhow::Error::new)?;
     let model = decode_model(&args.file, &file).map_err(anyhow::Error::new)?;
+    let description = ModelDescription::of(&args.file, file.len() as u64, &model);
     let graph = ModelGraph::new(&model).map_err(anyhow::Error::new)?;
     let report = find_routers(&graph);
     let parts = parts(&graph);
-    let mut out = output();
-    if args.json {
-        let record = Record::new(&description, &report, &parts);
-        serde_json::to_writer(&mut out, &record).context("cannot write the results")?;
-        writeln!(out)?;
-    } else {
-        write_model(&mut out, &description, &parts)?;
-        write_report(&mut out, &report)?;
-    }
-    out.flush()?;
-    Ok(())
+    let record = Record::new(&description, &report, &parts);
+    Ok(print(&record, args.json, |out| {
+        write_model(out, &description, &parts)?;
+        write_report(out, &report)
+    })?)
 }
 
 /// Parameters and bytes of one part of the model.

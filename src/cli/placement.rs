@@ -1,7 +1,7 @@
 //! `moescope placement`: which of a model's nodes run on which provider, as ONNX Runtime tells it.
 
 use super::args::{ModelArgs, PlacementArgs};
-use super::console::output;
+use super::console::print;
 use super::failure::Failure;
 use super::load::Session;
 use crate::engine::{NotStarted, Placement, Provider};
@@ -37,14 +37,7 @@ pub(super) fn run(args: &PlacementArgs, model: &ModelArgs) -> Result<(), Failure
         moe_layers: model.card.layers.len(),
         placement: &model.placement,
     };
-    let mut out = output();
-    if args.json {
-        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        write_text(&mut out, &report)?;
-    }
-    Ok(out.flush()?)
+    Ok(print(&report, args.json, |out| write_text(out, &report))?)
 }
 
 /// The sentence, then a row for each operator and provider.

@@ -4,13 +4,13 @@
 //! takes only one, and a driver that crashes ends nothing but the try.
 
 use super::args::{ModelArgs, RuntimeCommand};
-use super::console::output;
+use super::console::{output, print};
 use super::failure::Failure;
 use super::load::engine_options;
 use crate::engine::{Engine, EngineError, Freedom, Probe, Provider, Runtime, Store, find_library, isolation_of, probe};
 use anyhow::Context;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub(super) fn run(command: &RuntimeCommand, model: &ModelArgs) -> Result<(), Failure> {
@@ -50,7 +50,7 @@ fn list(json: bool) -> Result<(), Failure> {
         library: store.as_ref().and_then(|store| store.library(runtime)),
     };
     let list = List { schema: "moescope-runtimes/1", runtimes: Runtime::ALL.map(listed).into() };
-    print(&list, json, |out| {
+    Ok(print(&list, json, |out| {
         list.runtimes.iter().try_for_each(|Listed { name, package, installed, library, .. }| {
             let name = name.name();
             match (installed, library, package) {
@@ -63,7 +63,7 @@ fn list(json: bool) -> Result<(), Failure> {
                 _ => writeln!(out, "{name:<14} not made for this system"),
             }
         })
-    })
+    })?)
 }
 
 fn folder(file: &Path) -> &Path {
@@ -209,22 +209,6 @@ fn missing_library(reason: &str) -> Option<String> {
     let not_loaded =
         || reason.split_once("Library not loaded: ").and_then(|(_, after)| after.split_whitespace().next());
     word_before(": cannot open shared object file").or_else(quoted).or_else(not_loaded).map(str::to_owned)
-}
-
-/// Writes `value` as JSON, or as the text that `write` makes of it.
-fn print(
-    value: &impl Serialize,
-    json: bool,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Failure> {
-    let mut out = output();
-    if json {
-        serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        write(&mut out)?;
-    }
-    Ok(out.flush()?)
 }
 
 #[cfg(test)]

@@ -108,9 +108,7 @@ pub fn read_model(path: &Path) -> Result<ModelDescription, ModelError> {
 /// # Errors
 /// Everything that [`decode_model`] finds.
 pub fn describe_model(path: &Path, bytes: &Bytes) -> Result<ModelDescription, ModelError> {
-    let model = decode_model(path, bytes)?;
-    let nothing = GraphProto::default();
-    Ok(describe(path, bytes.len() as u64, model.graph.as_ref().unwrap_or(&nothing), &model))
+    Ok(ModelDescription::of(path, bytes.len() as u64, &decode_model(path, bytes)?))
 }
 
 /// Decodes the bytes of the file at `path` and checks all that can be told without running it: an untrusted file is not
@@ -140,31 +138,37 @@ pub fn decode_model(path: &Path, bytes: &Bytes) -> Result<ModelProto, ModelError
     Ok(model)
 }
 
-fn describe(path: &Path, file_bytes: u64, graph: &GraphProto, model: &ModelProto) -> ModelDescription {
-    let operators = count_operators(graph);
-    let weights: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs = graph.input.iter().map(|input| value(input, weights.contains(input.name.as_str())));
-    let mut opsets = BTreeMap::new();
-    for set in &model.opset_import {
-        let version = opsets.entry(domain(&set.domain).to_owned()).or_insert(set.version);
-        *version = set.version.max(*version);
-    }
-    ModelDescription {
-        path: path.to_owned(),
-        file_bytes,
-        ir_version: model.ir_version,
-        opsets,
-        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
-        graph_name: graph.name.clone(),
-        // Before IR version 4 every weight had to be listed as an input; those are not meant to be given.
-        inputs: inputs.filter(|input| model.ir_version >= 4 || !input.has_default).collect(),
-        outputs: graph.output.iter().map(|output| value(output, false)).collect(),
-        metadata: model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
-        num_nodes: operators.values().sum(),
-        operators,
-        unknown_operators: unknown_operators(model),
-        external_files: external::files(path, model),
-        num_weights: graph.initializer.iter().map(|tensor| num_values(&tensor.dims)).fold(0, u64::saturating_add),
+impl ModelDescription {
+    /// The description of a model of so many bytes that [`decode_model`] made of the file at `path`.
+    #[must_use]
+    pub fn of(path: &Path, file_bytes: u64, model: &ModelProto) -> Self {
+        let nothing = GraphProto::default();
+        let graph = model.graph.as_ref().unwrap_or(&nothing);
+        let operators = count_operators(graph);
+        let weights: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        let inputs = graph.input.iter().map(|input| value(input, weights.contains(input.name.as_str())));
+        let mut opsets = BTreeMap::new();
+        for set in &model.opset_import {
+            let version = opsets.entry(domain(&set.domain).to_owned()).or_insert(set.version);
+            *version = set.version.max(*version);
+        }
+        Self {
+            path: path.to_owned(),
+            file_bytes,
+            ir_version: model.ir_version,
+            opsets,
+            producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
+            graph_name: graph.name.clone(),
+            // Before IR version 4 every weight had to be listed as an input; those are not meant to be given.
+            inputs: inputs.filter(|input| model.ir_version >= 4 || !input.has_default).collect(),
+            outputs: graph.output.iter().map(|output| value(output, false)).collect(),
+            metadata: model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
+            num_nodes: operators.values().sum(),
+            operators,
+            unknown_operators: unknown_operators(model),
+            external_files: external::files(path, model),
+            num_weights: graph.initializer.iter().map(|tensor| num_values(&tensor.dims)).fold(0, u64::saturating_add),
+        }
     }
 }
 
