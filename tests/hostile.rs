@@ -1,15 +1,19 @@
 //! Files that end ONNX Runtime by a signal or keep it busy for good, opened one after another in one window.
 #![cfg(feature = "gui")]
 
+#[path = "window/settle.rs"]
+mod settle;
+
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use moescope::engine::{Engine, EngineOptions, Isolation, Limits};
 use moescope::ui::app::{App, Start};
 use moescope::ui::command::Command;
 use moescope::ui::settings::Settings;
+use settle::settle;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,18 +39,6 @@ fn window() -> Harness<'static, App> {
     harness.build_eframe(move |cc| {
         App::new(cc, Arc::new(Engine::start(options)), &start, Settings::default(), None).expect("threads")
     })
-}
-
-/// Draws frames until everything that was asked for is on screen or refused.
-fn settle(harness: &mut Harness<'static, App>) {
-    let start = Instant::now();
-    harness.run_steps(3);
-    while harness.state().state().updating {
-        assert!(start.elapsed() < Duration::from_secs(60), "the window does not come to rest");
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    harness.run_steps(2);
 }
 
 #[test]

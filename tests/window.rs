@@ -2,6 +2,9 @@
 //! The real default model runs through the real ONNX Runtime; Mesa's lavapipe or a real adapter draws.
 #![cfg(feature = "gui")]
 
+#[path = "window/settle.rs"]
+mod settle;
+
 use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
@@ -9,6 +12,7 @@ use moescope::engine::{Engine, EngineOptions};
 use moescope::ui::app::{App, Start};
 use moescope::ui::command::Command;
 use moescope::ui::settings::Settings;
+use settle::settle;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,18 +33,6 @@ fn window_with(start: Start) -> Harness<'static, App> {
 /// The window as it opens for a new user.
 fn window() -> Harness<'static, App> {
     window_with(Start { default_model: Some(model()), layer: Some(0), ..Start::default() })
-}
-
-/// Draws frames until everything that was asked for is on screen.
-fn settle(harness: &mut Harness<'static, App>) {
-    let start = Instant::now();
-    harness.run_steps(3);
-    while harness.state().state().updating {
-        assert!(start.elapsed() < Duration::from_secs(120), "no result after two minutes");
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    harness.run_steps(3);
 }
 
 fn click(harness: &mut Harness<'static, App>, label: &str) {

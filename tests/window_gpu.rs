@@ -1,6 +1,9 @@
 //! The window on graphics adapters that offer little, and at sizes that nobody would choose.
 #![cfg(feature = "gui")]
 
+#[path = "window/settle.rs"]
+mod settle;
+
 use eframe::egui_wgpu::{WgpuSetup, WgpuSetupCreateNew, wgpu};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -11,9 +14,9 @@ use moescope::ui::app::{App, Start};
 use moescope::ui::command::Command;
 use moescope::ui::settings::Settings;
 use moescope::ui::state::OverlayKind;
+use settle::settle;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The window on a device with other limits than the adapter's.
 fn window(limits: fn(wgpu::Limits) -> wgpu::Limits) -> Harness<'static, App> {
@@ -31,18 +34,6 @@ fn window(limits: fn(wgpu::Limits) -> wgpu::Limits) -> Harness<'static, App> {
     });
     settle(&mut harness);
     harness
-}
-
-/// Draws frames until everything that was asked for is on screen.
-fn settle(harness: &mut Harness<'static, App>) {
-    let start = Instant::now();
-    harness.run_steps(3);
-    while harness.state().state().updating {
-        assert!(start.elapsed() < Duration::from_secs(120), "no result after two minutes");
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    harness.run_steps(3);
 }
 
 fn notices(harness: &Harness<'static, App>) -> Vec<String> {

@@ -70,20 +70,9 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
     let line_color = ui.visuals().weak_text_color();
     let layer = ctx.state.view.layer;
     // Redrawn bars need a fresh hover target, but egui_plot keeps its state by this name.
-    let plot = Plot::new("load chart")
-        .height(height)
-        .allow_drag(false)
-        .allow_zoom(false)
-        .allow_scroll(false)
-        .allow_boxed_zoom(false)
-        .allow_double_click_reset(false)
-        .show_crosshair(false)
-        .show_grid([false, true])
+    let plot = load_plot("load chart", height, top)
         .x_grid_spacer(move |_| expert_marks(experts))
-        .y_grid_spacer(move |_| load_marks(top))
-        .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(6.0, 10.0))])
-        .y_axis_min_width(28.0)
-        .set_margin_fraction(egui::Vec2::ZERO);
+        .custom_x_axes(vec![x_axis()]);
     let response = plot.show(ui, |plot| {
         plot.set_plot_bounds(PlotBounds::from_min_max([-0.5, 0.0], [experts as f64 - 0.5, top]));
         if experts <= MAX_HOVERED {
@@ -112,6 +101,27 @@ fn chart_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, balance: &LayerBala
             ctx.send(Command::LightExpert(ExpertIdx(expert as u32)));
         }
     }
+}
+
+/// A chart that stays as it is, with loads from 0 to `top` upward.
+pub(super) fn load_plot(name: &'static str, height: f32, top: f64) -> Plot<'static> {
+    Plot::new(name)
+        .height(height)
+        .allow_drag(false)
+        .allow_zoom(false)
+        .allow_scroll(false)
+        .allow_boxed_zoom(false)
+        .allow_double_click_reset(false)
+        .show_crosshair(false)
+        .show_grid([false, true])
+        .y_grid_spacer(move |_| load_marks(top))
+        .y_axis_min_width(28.0)
+        .set_margin_fraction(egui::Vec2::ZERO)
+}
+
+/// Its other axis.
+pub(super) fn x_axis() -> AxisHints<'static> {
+    AxisHints::new_x().label_spacing(Rangef::new(6.0, 10.0))
 }
 
 /// The highest bar or mark.

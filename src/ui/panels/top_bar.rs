@@ -141,16 +141,18 @@ fn run_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let Some(shown) = ctx.state.shown() else { return };
     let seconds = shown.analysis.seconds;
     let text = format!("{} · {}", shown.analysis.provider.name(), millis(seconds.inference));
-    let times = format!(
-        "Execution provider that ran the model, and the time of that run\nDecode {}\nPreprocess {}\nInference {}\nStatistics {}",
-        millis(seconds.decode),
-        millis(seconds.preprocess),
-        millis(seconds.inference),
-        millis(seconds.statistics),
-    );
-    let placement = shown.model.placement.sentence(shown.model.provider);
     let menu = ui.menu_button(text, |ui| provider_menu(ui, ctx));
-    menu.response.on_hover_text(format!("{times}\n{placement}\nClick to run this model on something else"));
+    menu.response.on_hover_ui(|ui| {
+        ui.label(format!(
+            "Execution provider that ran the model, and the time of that run\nDecode {}\nPreprocess {}\nInference {}\n\
+             Statistics {}\n{}\nClick to run this model on something else",
+            millis(seconds.decode),
+            millis(seconds.preprocess),
+            millis(seconds.inference),
+            millis(seconds.statistics),
+            shown.model.placement.sentence(shown.model.provider),
+        ));
+    });
     ui.separator();
 }
 

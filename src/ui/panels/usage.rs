@@ -1,12 +1,12 @@
 //! The load of thousands of experts: a bar each would be thinner than a pixel, so they are sorted, the busiest first, over
 //! a logarithmic axis. What matters shows at a glance: how steep the use falls, and where the experts without any begin.
 
-use super::load::{expert_text, load_marks};
+use super::load::{expert_text, load_plot, x_axis};
 use crate::routing::{ExpertIdx, LayerBalance};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
-use egui::{Rangef, Rect, Role, Ui, WidgetInfo, pos2};
-use egui_plot::{AxisHints, GridMark, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
+use egui::{Rect, Role, Ui, WidgetInfo, pos2};
+use egui_plot::{GridMark, HLine, LineStyle, PlotBounds, PlotPoint};
 
 /// The curve of one layer; `order` has its experts with any load, the busiest first.
 pub fn usage_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, balance: &LayerBalance, order: &[u32], height: f32) {
@@ -16,26 +16,11 @@ pub fn usage_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, balance: &LayerBalance, order: &
     let top = order.first().map_or(1, |&busiest| balance.load[busiest as usize]).max(1) as f64 * 1.1;
     let right = position_of(experts);
     let line_color = ui.visuals().weak_text_color();
-    let plot = Plot::new("usage curve")
-        .height(height)
-        .allow_drag(false)
-        .allow_zoom(false)
-        .allow_scroll(false)
-        .allow_boxed_zoom(false)
-        .allow_double_click_reset(false)
-        .show_crosshair(false)
+    let plot = load_plot("usage curve", height, top)
         .show_x(false)
         .show_y(false)
-        .show_grid([false, true])
         .x_grid_spacer(move |_| rank_marks(experts))
-        .y_grid_spacer(move |_| load_marks(top))
-        .custom_x_axes(vec![
-            AxisHints::new_x()
-                .label_spacing(Rangef::new(6.0, 10.0))
-                .formatter(|mark, _| rank_text(10_f64.powf(mark.value).round() as u64)),
-        ])
-        .y_axis_min_width(28.0)
-        .set_margin_fraction(egui::Vec2::ZERO);
+        .custom_x_axes(vec![x_axis().formatter(|mark, _| rank_text(10_f64.powf(mark.value).round() as u64))]);
     let response = plot.show(ui, |plot| {
         plot.set_plot_bounds(PlotBounds::from_min_max([0.0, 0.0], [right, top]));
         let line = HLine::new("uniform", uniform).color(line_color).style(LineStyle::dashed_loose()).width(1.0);
