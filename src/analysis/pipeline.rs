@@ -7,7 +7,8 @@ use crate::engine::{
     Tensor, TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
-use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, read_model, sidecar_path};
+use crate::model::routers::{RouterReport, routers_of};
+use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, decode_model, map_file, sidecar_path};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct OpenModel {
     pub version: ModelVersion,
     /// What the file says about itself.
     pub description: ModelDescription,
+    /// The routers that its graph has, whatever its card says.
+    pub routers: Arc<RouterReport>,
     /// The engine's handle.
     pub handle: ModelHandle,
     /// How it was asked to run.
@@ -59,7 +62,10 @@ impl OpenModel {
         let since = engine.ticket();
         // Looked at before anything is read: what is written meanwhile counts as a change.
         let version = ModelVersion::look(path, [sidecar_path(path)]);
-        let description = read_model(path)?;
+        let file = map_file(path)?;
+        let model = decode_model(path, &file)?;
+        let description = ModelDescription::of(path, file.len() as u64, &model);
+        let routers = Arc::new(routers_of(&model));
         let (card, card_source) = description.card()?;
         let version = version.with(description.external_files.iter().cloned());
         let request = LoadRequest { model: path.to_path_buf(), execution: execution.clone() };
@@ -70,6 +76,7 @@ impl OpenModel {
             card_source,
             version,
             description,
+            routers,
             handle: loaded.model,
             execution: execution.clone(),
             provider: loaded.provider,

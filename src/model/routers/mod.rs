@@ -34,11 +34,25 @@ pub use report::{
 };
 
 use super::graph::ModelGraph;
+use super::proto::ModelProto;
 use assemble::{Assembled, assemble};
 use region::Regions;
 
 /// Near misses beyond this many say nothing new.
 const MAX_NEAR_MISSES: usize = 200;
+
+/// Finds the routers of a model that was decoded. A graph that cannot be looked at as a whole (its functions unfold to too
+/// many nodes) has none that are known; the report says why.
+#[must_use]
+pub fn routers_of(model: &ModelProto) -> RouterReport {
+    match ModelGraph::new(model) {
+        Ok(graph) => find_routers(&graph),
+        Err(error) => {
+            let near_misses = vec![NearMiss { node: "the whole graph".to_owned(), reason: error.to_string() }];
+            RouterReport { near_misses, ..RouterReport::default() }
+        }
+    }
+}
 
 /// Finds the routers of a model.
 #[must_use]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Everything that was found in a graph.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RouterReport {
     /// Routers in the order in which they run.
     pub routers: Vec<Router>,

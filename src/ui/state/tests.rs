@@ -65,6 +65,7 @@ pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
             external_files: Vec::new(),
             num_weights: 0,
         },
+        routers: Default::default(),
         handle: ModelHandle(0),
         execution: Default::default(),
         provider: Provider::Cpu,
