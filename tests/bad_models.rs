@@ -310,7 +310,7 @@ fn nothing_is_refused_that_runs() {
         let path = folder.path().join("model.onnx");
         fs::write(&path, model.encode_to_vec()).unwrap();
         read_model(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let request = LoadRequest { model: path, execution: Execution::default() };
+        let request = LoadRequest { model: path, edited: None, execution: Execution::default() };
         let loaded = engine.load(&request).unwrap_or_else(|error| panic!("{name}: {error}"));
         engine.unload(loaded.model).unwrap();
     }
@@ -446,7 +446,7 @@ fn a_model_and_weights_that_are_both_links_are_read() {
     let path = names.join("model.onnx");
     assert_eq!(read_model(&path).unwrap().external_files, [names.join("w.bin")]);
     let engine = Engine::start(EngineOptions::default());
-    engine.load(&LoadRequest { model: path, execution: Execution::default() }).unwrap();
+    engine.load(&LoadRequest { model: path, edited: None, execution: Execution::default() }).unwrap();
 }
 
 /// A classifier that needs no card, changed.

@@ -22,7 +22,7 @@ fn engine_with(limits: Limits) -> Engine {
 
 fn load(engine: &Engine, model: &Path) -> Result<ModelHandle, EngineError> {
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    engine.load(&LoadRequest { model: model.to_path_buf(), execution }).map(|loaded| loaded.model)
+    engine.load(&LoadRequest { model: model.to_path_buf(), edited: None, execution }).map(|loaded| loaded.model)
 }
 
 fn load_counter(engine: &Engine) -> ModelHandle {

@@ -10,7 +10,9 @@ mod row;
 
 use bytes::Bytes;
 use compare::compare;
-use moescope::engine::{Engine, EngineOptions, Execution, LoadRequest, ModelHandle, Provider, RunRequest, Tensor};
+use moescope::engine::{
+    EditedModel, Engine, EngineOptions, Execution, LoadRequest, ModelHandle, Provider, RunRequest, Tensor,
+};
 use moescope::model::graph::ModelGraph;
 use moescope::model::proto::ModelProto;
 use moescope::model::routers::{Router, RouterReport, TensorRef, find_routers};
@@ -19,8 +21,6 @@ use prost::Message;
 use row::{Row, rows};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 /// Fewer rows than this, and rows were lost.
 const ROWS: usize = 94;
@@ -133,18 +133,15 @@ fn key(tensor: &TensorRef) -> String {
     format!("{}{:?}", tensor.name, tensor.place)
 }
 
-fn show(engine: &Engine, row: &Row, folder: &Path) -> Shown {
+fn show(engine: &Engine, row: &Row) -> Shown {
     let (file, model) = decoded(row);
     let report = report(&model);
     let wanted: Vec<&TensorRef> =
         report.routers.iter().flat_map(|router| tensors(router)).filter_map(|(_, tensor)| tensor).collect();
     let shown = expose(&model, &file, "model.onnx", &wanted).unwrap();
-    // The edited model lies beside the original, whose weights it uses.
-    fs::copy(row.model_path(), folder.join("model.onnx")).unwrap();
-    let path = folder.join("shown.onnx");
-    fs::write(&path, shown.model.encode_to_vec()).unwrap();
+    let edited = Some(EditedModel(shown.model.encode_to_vec().into()));
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    let loaded = engine.load(&LoadRequest { model: path, execution });
+    let loaded = engine.load(&LoadRequest { model: row.model_path(), edited, execution });
     let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}", row.name));
     let outputs = wanted.iter().map(|tensor| key(tensor)).zip(shown.outputs).collect();
     Shown { model: loaded.model, report, outputs }
@@ -156,8 +153,7 @@ fn what_is_found_computes_what_pytorch_computed() {
     let mut faults = Vec::new();
     let mut compared: BTreeMap<&str, usize> = BTreeMap::new();
     for row in rows().iter().filter(|row| !row.is_random()) {
-        let folder = tempfile::tempdir().unwrap();
-        let shown = show(&engine, row, folder.path());
+        let shown = show(&engine, row);
         let mut golden = row.golden();
         for input in row.comparable_inputs() {
             let inputs = golden.inputs(input);

@@ -68,7 +68,7 @@ impl OpenModel {
         let routers = Arc::new(routers_of(&model));
         let (card, card_source) = description.card()?;
         let version = version.with(description.external_files.iter().cloned());
-        let request = LoadRequest { model: path.to_path_buf(), execution: execution.clone() };
+        let request = LoadRequest { model: path.to_path_buf(), edited: None, execution: execution.clone() };
         let loaded = engine.load_since(since, &request).map_err(|error| explained(error, &description))?;
         Ok(Self {
             path: path.to_path_buf(),

@@ -19,7 +19,8 @@ pub use limits::Limits;
 pub use placement::{PlacedOp, Placement};
 pub use process::{Freedom, WorkerArgs, isolation_of, probe_isolation, serve_worker};
 pub use protocol::{
-    EngineError, Execution, LoadRequest, Loaded, ModelHandle, Phase, RunRequest, RunResult, Tensor, TensorData,
+    EditedModel, EngineError, Execution, LoadRequest, Loaded, ModelHandle, Phase, RunRequest, RunResult, Tensor,
+    TensorData,
 };
 pub use provider::{AUTO_ORDER, NotStarted, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
 pub use runtime::{Backend, InstallError, Probe, Runtime, Store, probe};

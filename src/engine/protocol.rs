@@ -2,6 +2,7 @@
 
 use super::runtime::Backend;
 use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -39,8 +40,22 @@ pub struct LoadRequest {
     /// The ONNX file.
     #[serde(with = "os_path")]
     pub model: PathBuf,
+    /// What to load in place of the file's own graph. Written down it travels apart, through shared memory.
+    #[serde(skip)]
+    pub edited: Option<EditedModel>,
     /// How it shall run.
     pub execution: Execution,
+}
+
+/// An encoded `ModelProto` that stands in for a file that stays as it is. Weights that it keeps outside of itself are
+/// looked up in the folder of [`LoadRequest::model`], as that file's own are; that file may be one that holds them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EditedModel(pub Bytes);
+
+impl fmt::Debug for EditedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EditedModel({} bytes)", self.0.len())
+    }
 }
 
 /// How a model is run.

@@ -4,11 +4,12 @@ use super::cancel::{Cancels, InFlight};
 use super::node_log::NodeLog;
 use super::tensor::{self, InputSpec};
 use super::{placement, providers};
-use crate::engine::{Backend, EngineError, LoadRequest, Placement, Provider, RunResult, Tensor};
+use crate::engine::{Backend, EditedModel, EngineError, LoadRequest, Placement, Provider, RunResult, Tensor};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,16 +103,33 @@ fn commit(
             EngineError::Load { model: request.model.clone(), reason: error.message().trim().to_owned() }
         }
     };
-    let builder = builder(environment, request.execution.threads).map_err(refused)?;
+    let mut builder = builder(environment, request.execution.threads).map_err(refused)?;
+    if request.edited.is_some() {
+        let folder = folder_text(&request.model)?;
+        builder = builder.with_config_entry(FOLDER, folder).map_err(|error| refused(error.into()))?;
+    }
     let builder = providers::add(builder, environment, backend, &request.execution.provider.options)?;
     let (mut builder, log) = match listen {
         true => NodeLog::listen(builder).map(|(builder, log)| (builder, Some(log))).map_err(refused)?,
         false => (builder, None),
     };
     let in_flight = InFlight::Load(builder.canceler());
-    let session =
-        cancels.cancellable(ticket, in_flight, || builder.commit_from_file(&request.model))?.map_err(refused)?;
-    Ok((session, log))
+    let session = cancels.cancellable(ticket, in_flight, || match &request.edited {
+        Some(EditedModel(bytes)) => builder.commit_from_memory(bytes),
+        None => builder.commit_from_file(&request.model),
+    })?;
+    Ok((session.map_err(refused)?, log))
+}
+
+/// Tells where weights lie that a model from memory keeps outside of itself.
+const FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// The folder of a model, as ONNX Runtime takes it.
+fn folder_text(model: &Path) -> Result<String, EngineError> {
+    let refused = |reason: &str| EngineError::Load { model: model.to_owned(), reason: reason.to_owned() };
+    let absolute = std::path::absolute(model).map_err(|error| refused(&error.to_string()))?;
+    let folder = absolute.parent().and_then(Path::to_str);
+    folder.map(str::to_owned).ok_or_else(|| refused("its folder's name is no Unicode text; move it to another one"))
 }
 
 /// How long a waiting thread of a run keeps asking for work before it sleeps, in microseconds.

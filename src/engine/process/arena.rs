@@ -92,11 +92,38 @@ impl Arena {
                 offset
             })
             .collect();
-        if end > self.map.len() {
-            place::reserve(&self.file, end.next_power_of_two())?;
+        self.make_room(end)?;
+        Ok(tensors.iter().zip(offsets).map(|(tensor, offset)| self.put_one(tensor, offset)).collect())
+    }
+
+    /// Copies bytes in, over the tensors that were there before.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.make_room(bytes.len())?;
+        self.map[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Copies out what [`put_bytes`](Self::put_bytes) copied in.
+    ///
+    /// # Errors
+    /// When there are not so many bytes.
+    pub(super) fn take_bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        if len > self.map.len() {
             self.map = map(&self.file)?;
         }
-        Ok(tensors.iter().zip(offsets).map(|(tensor, offset)| self.put_one(tensor, offset)).collect())
+        let bytes = self.map.get(..len).filter(|_| len <= MAX_TAKEN_BYTES);
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes > self.map.len() {
+            place::reserve(&self.file, bytes.next_power_of_two())?;
+            self.map = map(&self.file)?;
+        }
+        Ok(())
     }
 
     fn put_one(&mut self, tensor: &Tensor, offset: usize) -> Parcel {
@@ -277,6 +304,18 @@ mod tests {
             let found = there.take(parcels).unwrap();
             assert_eq!(format!("{found:?}"), format!("{tensors:?}"));
         }
+    }
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let mut here = Arena::create().unwrap();
+        let mut there = other_side(&here);
+        for bytes in [vec![7; FIRST_BYTES + 1], vec![1, 2, 3], Vec::new()] {
+            here.put_bytes(&bytes).unwrap();
+            assert!(there.take_bytes(bytes.len()).unwrap() == bytes);
+        }
+        let end = here.map.len();
+        assert!(there.take_bytes(end + 1).is_err());
     }
 
     #[test]

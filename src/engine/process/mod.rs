@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wire::Order;
 use worker::{Fault, Start, Worker};
 
 /// The program's side: every open model with its worker.
@@ -152,9 +151,10 @@ impl Workers {
         }
         // The message about it names the model as it was asked for; the worker's sandbox needs its place.
         let model = std::path::absolute(&request.model).unwrap_or_else(|_| request.model.clone());
-        let order = Order::Load(LoadRequest { model, ..request.clone() }, backend.clone());
+        let order = LoadRequest { model, ..request.clone() };
         let worker = Arc::new(self.take(&backend.library)?);
-        let answer = self.calls.cancellable(ticket, &worker, || worker.ask(&order, self.limits.load))?;
+        let answer =
+            self.calls.cancellable(ticket, &worker, || worker.load(order, backend.clone(), self.limits.load))?;
         let worker = Arc::into_inner(worker).ok_or(EngineError::Gone)?;
         match answer {
             Ok(Response::Loaded(loaded)) => Ok((worker, loaded)),

@@ -13,8 +13,9 @@ const MAX_BYTES: u32 = 64 << 20;
 /// What the program tells a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Load the model. Comes first and once: afterwards the worker is locked in with it.
-    Load(LoadRequest, Backend),
+    /// Load the model. Comes first and once: afterwards the worker is locked in with it. An edited model lies in the
+    /// arena, with so many bytes.
+    Load(LoadRequest, Backend, Option<usize>),
     /// Run it with the inputs that lie in the arena.
     Run(Vec<Parcel>),
     /// Stop what was ordered before.

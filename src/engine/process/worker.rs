@@ -5,8 +5,10 @@ use super::child::BEAT;
 use super::last_words::LastWords;
 use super::lock;
 use super::wire::{News, Order, receive, send};
-use crate::engine::Tensor;
 use crate::engine::protocol::Response;
+use crate::engine::runtime::Backend;
+use crate::engine::{LoadRequest, Tensor};
+use bytes::Bytes;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -131,14 +133,20 @@ impl Worker {
         self.pulse.alive.load(Ordering::Acquire)
     }
 
-    /// Gives an order and waits for its answer, until the deadline.
-    pub(super) fn ask(&self, order: &Order, deadline: Duration) -> Result<Response, Fault> {
+    /// Has the worker load a model and waits for its answer, until the deadline.
+    pub(super) fn load(&self, request: LoadRequest, backend: Backend, deadline: Duration) -> Result<Response, Fault> {
         let mut talk = lock(&self.talk);
         self.collect_debt(&mut talk)?;
-        self.converse(&mut talk, order, deadline)
+        let edited = request.edited.as_ref().map(|edited| &edited.0);
+        if let Some(bytes) = edited {
+            let put = talk.inputs.put_bytes(bytes);
+            put.map_err(|error| Fault::Lost(format!("no memory for the edited model: {error}")))?;
+        }
+        let edited_len = edited.map(Bytes::len);
+        self.converse(&mut talk, &Order::Load(request, backend, edited_len), deadline)
     }
 
-    /// Runs the model with these inputs, as [`ask`](Self::ask) does.
+    /// Runs the model with these inputs, as [`load`](Self::load) does.
     pub(super) fn run(&self, inputs: &[Tensor], deadline: Duration) -> Result<Response, Fault> {
         let mut talk = lock(&self.talk);
         self.collect_debt(&mut talk)?;
