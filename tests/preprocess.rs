@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::input::{DecodedImage, ImageSource, decode_bytes, decode_file, preprocess};
-use moescope::model::{CropRule, InputCard, Layout, ResizeCard, ResizeFilter, ResizeRule};
+use moescope::model::{Channels, CropRule, InputCard, InputElement, Layout, ResizeCard, ResizeFilter, ResizeRule};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,20 @@ fn card([height, width]: [u32; 2], shorter_side: Option<u32>, filter: ResizeFilt
     };
     let resize = ResizeCard { rule, size: shorter_side.unwrap_or(width), filter };
     let (mean, std) = ([0.0; 3], [1.0; 3]);
-    InputCard { name: "pixels".into(), layout: Layout::Nhwc, height, width, resize, crop, mean, std }
+    InputCard {
+        name: "pixels".into(),
+        layout: Layout::Nhwc,
+        height,
+        width,
+        resize,
+        crop,
+        mean,
+        std,
+        pad: InputCard::PAD,
+        channels: Channels::Rgb,
+        element: InputElement::Float32,
+        batch: 1,
+    }
 }
 
 /// Chirps and edges in whole numbers, the same as `pattern` of make_preprocess.py.

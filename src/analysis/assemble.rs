@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::engine::Provider;
     use crate::input::ImageSource;
-    use crate::model::{CropRule, InputCard, Layout, ResizeCard, ResizeFilter, ResizeRule};
+    use crate::model::{Channels, CropRule, InputCard, InputElement, Layout, ResizeCard, ResizeFilter, ResizeRule};
     use crate::routing::{ExpertIdx, PatchIdx, PixelRect};
 
     /// A model of one layer with 2 experts over a 1 × 2 grid behind one class token, and 3 classes with one label.
@@ -134,19 +134,19 @@ mod tests {
                 crop: CropRule::None,
                 mean: [0.0; 3],
                 std: [1.0; 3],
+                pad: InputCard::PAD,
+                channels: Channels::Rgb,
+                element: InputElement::Float32,
+                batch: 1,
             },
+            inputs: Vec::new(),
             top_k: None,
             logits: "logits".to_owned(),
             labels: vec!["zero".to_owned()],
-            grid: GridCard { rows: 1, cols: 2, prefix_tokens: 1 },
+            detection: None,
+            grid: GridCard { prefix_tokens: 1, ..GridCard::patches(1, 2) },
             gating: crate::model::GatingCard::default(),
-            layers: vec![LayerCard {
-                name: "layer".to_owned(),
-                num_experts: 2,
-                gate_probs: "gates".to_owned(),
-                expert_ids: "ids".to_owned(),
-                combine_weights: "weights".to_owned(),
-            }],
+            layers: vec![LayerCard::of_tensors("layer", 2, ["gates", "ids", "weights"])],
             parameters: None,
         }
     }

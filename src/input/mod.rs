@@ -44,11 +44,11 @@ pub struct DecodedImage {
 /// What a model is fed, and which part of the image that was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputTensor {
-    /// [1, 3, height, width] or [1, height, width, 3], as the card's layout says.
+    /// [batch, 3, height, width] or [batch, height, width, 3], as the card says; batch is 1 where the graph allows it.
     pub shape: [usize; 4],
     /// The values, row-major.
     pub data: Arc<[f32]>,
-    /// The part of the image that the model sees, in pixels of the [`DecodedImage`].
+    /// What the model sees, in pixels of the [`DecodedImage`]: a part of it, or with a letterbox more than it.
     pub seen: PixelRect,
 }
 

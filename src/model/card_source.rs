@@ -1,8 +1,8 @@
 //! Finds a model's card: beside the file, in the file, or, for a plain classifier, none.
 
 use super::{
-    CropRule, Dim, GatingCard, GridCard, InputCard, Layout, ModelCard, ModelDescription, ModelError, ResizeCard,
-    ResizeFilter, ResizeRule, ValueDescription,
+    Channels, CropRule, Dim, GatingCard, GridCard, InputCard, InputElement, Layout, ModelCard, ModelDescription,
+    ModelError, ResizeCard, ResizeFilter, ResizeRule, ValueDescription,
 };
 use serde::Deserialize;
 use std::fs;
@@ -108,11 +108,17 @@ impl ModelDescription {
                 crop: CropRule::Center,
                 mean: IMAGENET_MEAN,
                 std: IMAGENET_STD,
+                pad: InputCard::PAD,
+                channels: Channels::Rgb,
+                element: InputElement::Float32,
+                batch: 1,
             },
+            inputs: Vec::new(),
             top_k: None,
             logits: scores.name.clone(),
             labels: Vec::new(),
-            grid: GridCard { rows: 1, cols: 1, prefix_tokens: 0 },
+            detection: None,
+            grid: GridCard::patches(1, 1),
             gating: GatingCard::default(),
             layers: Vec::new(),
             parameters: None,

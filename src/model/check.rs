@@ -85,7 +85,10 @@ fn check_preprocessing(card: &InputCard) -> Check {
     let size = card.resize.size;
     match (card.resize.rule, card.crop) {
         (ResizeRule::ShorterSide, CropRule::None) => {
-            Err("input.crop is none, which only goes with input.resize.rule stretch".into())
+            Err("input.crop is none, which only goes with input.resize.rule stretch or longer_side".into())
+        }
+        (ResizeRule::LongerSide, CropRule::Center) => {
+            Err("input.crop is center, which cuts nothing with input.resize.rule longer_side: say none".into())
         }
         (ResizeRule::ShorterSide, CropRule::Center) => {
             let needed = card.height.max(card.width);
@@ -93,7 +96,7 @@ fn check_preprocessing(card: &InputCard) -> Check {
                 format!("input.resize.size is {size}; {needed} (the crop) to {MAX_SIDE} is possible")
             })
         }
-        (ResizeRule::Stretch, _) => Ok(()),
+        (ResizeRule::Stretch, _) | (ResizeRule::LongerSide, CropRule::None) => Ok(()),
     }
 }
 

@@ -25,8 +25,9 @@ mod visit;
 
 pub use bundled::{DEFAULT_MODEL, default_model_path};
 pub use card::{
-    CropRule, GatingCard, GridCard, InputCard, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter,
-    ResizeRule, TopKCard,
+    BoxFormat, BoxUnits, Channels, CropRule, DetectionCard, DetectionStyle, Fill, FixedInputCard, GatingCard, GridCard,
+    InputCard, InputElement, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter, ResizeRule,
+    ScoreActivation, TokenLayout, TokenOrder, TopKCard,
 };
 pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, describe_model, read_model};

@@ -1,0 +1,87 @@
+//! The part of the model card about tokens: which of them are patches, and where those lie on the image.
+
+use serde::{Deserialize, Serialize};
+
+/// How the tokens of one image lie on its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GridCard {
+    /// Rows of patches.
+    pub rows: usize,
+    /// Columns of patches.
+    pub cols: usize,
+    /// Class, register and text tokens before the first patch.
+    #[serde(default)]
+    pub prefix_tokens: usize,
+    /// Tokens after the last patch, such as text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suffix_tokens: usize,
+    /// The order of the patches between those.
+    #[serde(default, skip_serializing_if = "TokenOrder::is_row_major")]
+    pub order: TokenOrder,
+}
+
+/// The order in which a router's tokens walk over the patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenOrder {
+    /// Row by row.
+    #[default]
+    RowMajor,
+    /// Window by window (row by row, and so inside each), after a cyclic shift up and to the left, as Swin has it:
+    /// `window_partition(torch.roll(x, (-shift_rows, -shift_cols)))`.
+    Windows {
+        /// Rows of patches of a window; divides the rows of the grid.
+        rows: usize,
+        /// Columns of patches of a window; divides the columns of the grid.
+        cols: usize,
+        /// Rows by which the patches were shifted up.
+        #[serde(default)]
+        shift_rows: usize,
+        /// Columns by which the patches were shifted to the left.
+        #[serde(default)]
+        shift_cols: usize,
+    },
+}
+
+impl TokenOrder {
+    fn is_row_major(&self) -> bool {
+        *self == Self::RowMajor
+    }
+}
+
+impl GridCard {
+    /// A grid of patches alone, row by row.
+    #[must_use]
+    pub fn patches(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, prefix_tokens: 0, suffix_tokens: 0, order: TokenOrder::RowMajor }
+    }
+
+    /// Number of tokens of one image: prefix, patches and suffix.
+    #[must_use]
+    pub fn num_tokens(&self) -> usize {
+        self.prefix_tokens + self.rows * self.cols + self.suffix_tokens
+    }
+}
+
+pub(super) fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What the tokens of a router are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenLayout {
+    /// Patches on a grid, with what stands before and after them.
+    #[default]
+    Patches,
+    /// One token: the router decides once for the whole image.
+    Image,
+    /// Tokens without a place on the image, such as object queries or text alone.
+    Unplaced,
+}
+
+impl TokenLayout {
+    pub(super) fn is_patches(&self) -> bool {
+        *self == Self::Patches
+    }
+}
