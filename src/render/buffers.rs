@@ -39,7 +39,7 @@ impl RoutingBuffers {
         guard::watched(device, || {
             let routing = buffer(device, "routing", sections.routing_size, |words| {
                 for ((section, layer), measures) in sections.layers.iter().zip(&trace.layers).zip(measures) {
-                    write_routing(words, section, layer, measures, sections.has_gate_probs);
+                    write_routing(words, section, layer, measures, sections.has_gate_probs_of(section));
                 }
             })?;
             let stats = buffer(device, "statistics", sections.stats_size, |words| {
@@ -127,7 +127,7 @@ fn write_routing(
     measures: &TokenMeasures,
     has_gate_probs: bool,
 ) {
-    let LayerShape { num_tokens, num_experts, top_k } = section.shape;
+    let LayerShape { num_tokens, num_experts, top_k, .. } = section.shape;
     let palette = LayerPalette::of_routing(layer);
     let rgba = |expert: u32| {
         let [r, g, b] = palette.color(expert);
@@ -135,7 +135,9 @@ fn write_routing(
     };
     let colors: Vec<[u8; 4]> = (0..num_experts).map(rgba).collect();
     let experts: Vec<u32> = layer.experts().iter().map(|expert| expert.0).collect();
-    let chosen_colors: Vec<[u8; 4]> = experts.iter().map(|&expert| colors[expert as usize]).collect();
+    // Transparent where a token has no expert at this rank.
+    let chosen_colors: Vec<[u8; 4]> =
+        experts.iter().map(|&expert| colors.get(expert as usize).copied().unwrap_or_default()).collect();
     let mut at = words.write(section.routing.start, &[num_tokens, num_experts, top_k, u32::from(has_gate_probs)]);
     at = words.write(at, &colors);
     at = words.write(at, &experts);
@@ -176,9 +178,10 @@ fn compute_stats(
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for section in &sections.layers {
-            let LayerShape { num_tokens, num_experts, top_k } = section.shape;
-            let importance =
-                sections.has_gate_probs.then_some((&stats.sum_importance, num_experts.div_ceil(STATS_TILE)));
+            let LayerShape { num_tokens, num_experts, top_k, .. } = section.shape;
+            let importance = sections
+                .has_gate_probs_of(section)
+                .then_some((&stats.sum_importance, num_experts.div_ceil(STATS_TILE)));
             let count = (&stats.count_loads, (num_tokens * top_k).div_ceil(STATS_INVOCATIONS));
             pass.set_bind_group(0, &bind(device, &stats.layout, section, buffers), &[]);
             for (pipeline, workgroups) in [Some(count), importance, Some((&stats.total, 1))].into_iter().flatten() {

@@ -26,6 +26,8 @@ pub(super) struct LayerShape {
     pub num_experts: u32,
     /// k.
     pub top_k: u32,
+    /// Whether the router gave a probability for every token and expert.
+    pub has_gate_probs: bool,
 }
 
 impl LayerShape {
@@ -34,6 +36,7 @@ impl LayerShape {
             num_tokens: routing.num_tokens() as u32,
             num_experts: routing.num_experts() as u32,
             top_k: routing.top_k() as u32,
+            has_gate_probs: routing.has_gate_probs(),
         }
     }
 }

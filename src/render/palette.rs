@@ -52,7 +52,7 @@ impl LayerPalette {
             return Self::default();
         }
         let mut load = vec![0; routing.num_experts()];
-        routing.experts().iter().for_each(|expert| load[expert.0 as usize] += 1);
+        routing.assignments().for_each(|(expert, _)| load[expert.0 as usize] += 1);
         Self::of(&load)
     }
 

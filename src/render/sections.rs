@@ -54,10 +54,15 @@ impl Sections {
         };
         let layers = shapes.iter().map(|&shape| Section {
             shape,
-            routing: place(&mut routing_size, routing_words(shape, has_gate_probs)),
+            routing: place(&mut routing_size, routing_words(shape, has_gate_probs && shape.has_gate_probs)),
             stats: place(&mut stats_size, TOTALS as u64 + 2 * u64::from(shape.num_experts)),
         });
         Self { layers: layers.collect(), routing_size, stats_size, has_gate_probs }
+    }
+
+    /// Whether one of its layers has gate probabilities on the GPU.
+    pub fn has_gate_probs_of(&self, section: &Section) -> bool {
+        self.has_gate_probs && section.shape.has_gate_probs
     }
 
     fn check(&self, limits: &wgpu::Limits) -> Result<(), RenderError> {
@@ -74,7 +79,8 @@ impl Sections {
 
     /// Bytes that the layers' gate probabilities take or would take.
     pub fn gate_prob_bytes(&self) -> u64 {
-        self.layers.iter().map(|section| gate_probs(section.shape) * WORD).sum()
+        let with = self.layers.iter().filter(|section| section.shape.has_gate_probs);
+        with.map(|section| gate_probs(section.shape) * WORD).sum()
     }
 }
 
@@ -95,7 +101,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn shape(num_tokens: u32, num_experts: u32, top_k: u32) -> LayerShape {
-        LayerShape { num_tokens, num_experts, top_k }
+        LayerShape { num_tokens, num_experts, top_k, has_gate_probs: true }
     }
 
     fn limits(binding: u64, buffer: u64) -> wgpu::Limits {

@@ -2,13 +2,13 @@
 //! assignments, importance sums gate probabilities over all experts, gate mass sums the applied combine weights.
 
 use super::gate::{entropy_of, mean};
-use super::{LayerRouting, TokenMeasures};
+use super::{LayerRouting, PatchIdx, TokenMeasures};
 use serde::Serialize;
 
 /// Use of the experts of one layer by the tokens of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerBalance {
-    /// Number of assignments of each expert, `[E]`; they sum to T · k.
+    /// Number of assignments of each expert, `[E]`; they sum to T · k where every token has k experts.
     pub load: Vec<u64>,
     /// Σ over tokens of the gate probability, `[E]` (Shazeer 2017); values that are not finite are left out.
     pub importance: Vec<f64>,
@@ -20,6 +20,10 @@ pub struct LayerBalance {
     pub importance_stats: LoadStats,
     /// Number of gate probabilities and combine weights that are NaN or infinite.
     pub non_finite: u64,
+    /// Number of assignments with a combine weight of exactly 0: chosen, but without a say, as when an expert is full.
+    pub dropped: u64,
+    /// Number of tokens that no expert handled: without an assignment, or with dropped ones only.
+    pub unserved_tokens: u64,
 }
 
 impl LayerBalance {
@@ -39,13 +43,16 @@ impl LayerBalance {
         for probs in routing.gate_probs().chunks_exact(num_experts) {
             importance.iter_mut().zip(probs).for_each(|(sum, &p)| add(sum, p));
         }
-        for (expert, &weight) in routing.experts().iter().zip(routing.weights()) {
+        for (expert, weight) in routing.assignments() {
             load[expert.0 as usize] += 1;
             add(&mut gate_mass[expert.0 as usize], weight);
         }
+        let dropped = routing.assignments().filter(|&(_, weight)| weight == 0.0).count() as u64;
+        let unserved = |&patch: &PatchIdx| routing.weights_of(patch).iter().all(|&weight| weight == 0.0);
+        let unserved_tokens = routing.patches().filter(unserved).count() as u64;
         let counts: Vec<f64> = load.iter().map(|&count| count as f64).collect();
         let (load_stats, importance_stats) = (LoadStats::of(&counts), LoadStats::of(&importance));
-        Self { load, importance, gate_mass, load_stats, importance_stats, non_finite }
+        Self { load, importance, gate_mass, load_stats, importance_stats, non_finite, dropped, unserved_tokens }
     }
 }
 
@@ -142,7 +149,7 @@ pub enum AuxLossShare {
 /// for [`AuxLossShare::Tokens`]); 0 for no tokens, NaN when a gate is.
 #[must_use]
 pub fn aux_loss(routing: &LayerRouting, share: AuxLossShare) -> f64 {
-    let (num_experts, top_k) = (routing.num_experts(), routing.top_k());
+    let num_experts = routing.num_experts();
     let tokens = routing.num_tokens() as f64;
     if tokens == 0.0 {
         return 0.0;
@@ -151,12 +158,12 @@ pub fn aux_loss(routing: &LayerRouting, share: AuxLossShare) -> f64 {
     for probs in routing.gate_probs().chunks_exact(num_experts) {
         mean_probs.iter_mut().zip(probs).for_each(|(sum, &p)| *sum += f64::from(p) / tokens);
     }
-    let (step, weight) = match share {
-        AuxLossShare::TopOne => (top_k, 1.0 / tokens),
-        AuxLossShare::Assignments => (1, 1.0 / (tokens * top_k as f64)),
-        AuxLossShare::Tokens => (1, 1.0 / tokens),
+    let (ranks, weight) = match share {
+        AuxLossShare::TopOne => (1, 1.0 / tokens),
+        AuxLossShare::Assignments => (usize::MAX, 1.0 / routing.assignments().count() as f64),
+        AuxLossShare::Tokens => (usize::MAX, 1.0 / tokens),
     };
-    let chosen = routing.experts().iter().step_by(step);
+    let chosen = routing.patches().flat_map(|patch| routing.experts_of(patch).iter().take(ranks));
     num_experts as f64 * chosen.map(|expert| mean_probs[expert.0 as usize] * weight).sum::<f64>()
 }
 

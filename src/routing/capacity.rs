@@ -60,7 +60,7 @@ pub fn overflow(routing: &LayerRouting, capacity: usize, priority: Priority) -> 
     let mut dropped = Vec::new();
     for rank in 0..top_k {
         for &patch in &order {
-            let expert = routing.experts_of(patch)[rank];
+            let Some(&expert) = routing.experts_of(patch).get(rank) else { continue };
             let slots = &mut taken[expert.0 as usize];
             if *slots < capacity {
                 *slots += 1;
@@ -70,8 +70,9 @@ pub fn overflow(routing: &LayerRouting, capacity: usize, priority: Priority) -> 
             }
         }
     }
-    let dropped_share = dropped.len() as f64 / (tokens * top_k).max(1) as f64;
-    let tokens_fully_dropped = lost.iter().filter(|&&count| count == top_k).count();
+    let dropped_share = dropped.len() as f64 / routing.assignments().count().max(1) as f64;
+    let all_lost = |&(patch, &count): &(PatchIdx, &usize)| count > 0 && count == routing.experts_of(patch).len();
+    let tokens_fully_dropped = routing.patches().zip(&lost).filter(all_lost).count();
     Overflow { capacity, dropped, dropped_share, tokens_fully_dropped }
 }
 

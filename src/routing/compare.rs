@@ -36,11 +36,17 @@ pub fn compare(a: &LayerRouting, b: &LayerRouting) -> Option<RoutingComparison> 
         let common = set_a.iter().filter(|expert| set_b.binary_search(expert).is_ok()).count();
         let union = set_a.len() + set_b.len() - common;
         changed += usize::from(common < union);
-        let first = |layer: &LayerRouting| expert_set(&layer.experts_of(patch)[..common_ranks]);
+        let first = |layer: &LayerRouting| {
+            let experts = layer.experts_of(patch);
+            expert_set(&experts[..common_ranks.min(experts.len())])
+        };
         common_ranks_changed += usize::from(first(a) != first(b));
-        first_changed += usize::from(a.experts_of(patch)[0] != b.experts_of(patch)[0]);
-        jaccard += common as f64 / union as f64;
-        agreement += common as f64 / set_a.len().min(set_b.len()) as f64;
+        first_changed += usize::from(a.experts_of(patch).first() != b.experts_of(patch).first());
+        // Two tokens without experts agree.
+        let share =
+            |part: usize, whole: usize| if whole == 0 { f64::from(union == 0) } else { part as f64 / whole as f64 };
+        jaccard += share(common, union);
+        agreement += share(common, set_a.len().min(set_b.len()));
     }
     let tokens_f64 = tokens as f64;
     Some(RoutingComparison {

@@ -86,6 +86,10 @@ impl TokenMeasures {
     #[must_use]
     pub fn of(routing: &LayerRouting) -> Self {
         let mut measures = Self::default();
+        if !routing.has_gate_probs() {
+            let unknown = vec![f32::NAN; routing.num_tokens()];
+            return Self { entropy: unknown.clone(), margin: unknown, ..measures };
+        }
         for probs in routing.gate_probs().chunks_exact(routing.num_experts()) {
             // Gates near the largest float have entropies beyond it.
             let entropy = (entropy(probs) as f32).clamp(f32::MIN, f32::MAX);

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct ExpertIdx(pub u32);
 
+impl ExpertIdx {
+    /// In place of an expert at a rank that a token does not use, where tokens have different numbers of experts.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// An MoE layer of a model, counted from 0 in the order in which the model runs them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

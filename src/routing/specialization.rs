@@ -33,7 +33,9 @@ impl LabelExpertTable {
     /// Adds 1 for the first choice of each token; `labels` `[T]` in token order.
     pub fn add_first_choices(&mut self, routing: &LayerRouting, labels: &[usize]) {
         for (patch, &label) in (0..routing.num_tokens()).map(PatchIdx).zip(labels) {
-            self.add(label, routing.experts_of(patch)[0], 1.0);
+            if let Some(&first) = routing.experts_of(patch).first() {
+                self.add(label, first, 1.0);
+            }
         }
     }
 

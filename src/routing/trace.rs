@@ -11,7 +11,9 @@ pub struct RoutingTrace {
 
 /// What one router did with the T tokens of one image.
 ///
-/// Invariant: `gate_probs` has T × E values, `experts` and `weights` T × k, and every chosen expert is below E.
+/// Invariant: `gate_probs` has T × E values or none, `experts` and `weights` T × k, and every chosen expert is below E.
+/// Where tokens have different numbers of experts, k is the largest one, and what a token does not use is filled with
+/// [`ExpertIdx::NONE`] and a weight of 0, after its experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerRouting {
     name: String,
@@ -60,6 +62,33 @@ impl LayerRouting {
         Ok(Self { name, num_experts, top_k, gate_probs, experts, weights: combine_weights })
     }
 
+    /// Takes the experts of each token, `choices` `[T]`, the best first and as many as each token has. `gate_probs` is
+    /// [T, E], or empty where the router has no probability for every expert (product keys) or there are too many.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_choices(
+        name: impl Into<String>,
+        num_experts: usize,
+        gate_probs: Vec<f32>,
+        choices: &[Vec<(ExpertIdx, f32)>],
+    ) -> Result<Self, RoutingError> {
+        let name = name.into();
+        let most = choices.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let top_k = TopK::new(most, num_experts)?;
+        let expected = choices.len() * num_experts;
+        if !gate_probs.is_empty() && gate_probs.len() != expected {
+            return Err(RoutingError::Length { layer: name, tensor: "gate_probs", found: gate_probs.len(), expected });
+        }
+        if let Some((expert, _)) = choices.iter().flatten().find(|(expert, _)| expert.0 as usize >= num_experts) {
+            return Err(RoutingError::Expert { layer: name, expert: expert.0.into(), num_experts });
+        }
+        let unused = std::iter::repeat((ExpertIdx::NONE, 0.0));
+        let rows = choices.iter().flat_map(|row| row.iter().copied().chain(unused.clone()).take(most));
+        let (experts, weights) = rows.unzip();
+        Ok(Self { name, num_experts, top_k, gate_probs, experts, weights })
+    }
+
     /// The layer's name, as the model card gives it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -72,7 +101,7 @@ impl LayerRouting {
         self.num_experts
     }
 
-    /// k, how many experts handled each token.
+    /// k, how many experts handled each token; the most of any token where that differs.
     #[must_use]
     pub fn top_k(&self) -> usize {
         self.top_k.get()
@@ -84,13 +113,19 @@ impl LayerRouting {
         self.experts.len() / self.top_k.get()
     }
 
-    /// Gate probabilities [T, E]: the full softmax, before anything was kept or dropped.
+    /// Whether every token has a gate probability for every expert.
+    #[must_use]
+    pub fn has_gate_probs(&self) -> bool {
+        !self.gate_probs.is_empty() || self.num_tokens() == 0
+    }
+
+    /// Gate probabilities [T, E]: the full softmax, before anything was kept or dropped. Empty where there are none.
     #[must_use]
     pub fn gate_probs(&self) -> &[f32] {
         &self.gate_probs
     }
 
-    /// Chosen experts [T, k], the best first.
+    /// Chosen experts [T, k], the best first, [`ExpertIdx::NONE`] after the last of a token that has fewer.
     #[must_use]
     pub fn experts(&self) -> &[ExpertIdx] {
         &self.experts
@@ -102,21 +137,39 @@ impl LayerRouting {
         &self.weights
     }
 
-    /// The gate probabilities `[E]` of one patch.
+    /// The gate probabilities `[E]` of one patch; empty where there are none.
     #[must_use]
     pub fn gate_probs_of(&self, patch: PatchIdx) -> &[f32] {
-        &self.gate_probs[patch.0 * self.num_experts..][..self.num_experts]
+        let row = patch.0 * self.num_experts..(patch.0 + 1) * self.num_experts;
+        if self.has_gate_probs() { &self.gate_probs[row] } else { &[] }
     }
 
-    /// The experts `[k]` of one patch, the best first.
+    /// The experts of one patch, the best first: k of them, or fewer where patches have different numbers.
     #[must_use]
     pub fn experts_of(&self, patch: PatchIdx) -> &[ExpertIdx] {
-        &self.experts[patch.0 * self.top_k()..][..self.top_k()]
+        let row = &self.experts[patch.0 * self.top_k()..][..self.top_k()];
+        let used = row.iter().position(|&expert| expert == ExpertIdx::NONE).unwrap_or(row.len());
+        &row[..used]
     }
 
-    /// The combine weights `[k]` of one patch, in the order of [`experts_of`](Self::experts_of).
+    /// The combine weights of one patch, in the order of [`experts_of`](Self::experts_of) and as many.
     #[must_use]
     pub fn weights_of(&self, patch: PatchIdx) -> &[f32] {
-        &self.weights[patch.0 * self.top_k()..][..self.top_k()]
+        &self.weights[patch.0 * self.top_k()..][..self.experts_of(patch).len()]
+    }
+
+    /// Every choice of a token, with its combine weight: token by token, the best first.
+    pub fn assignments(&self) -> impl Iterator<Item = (ExpertIdx, f32)> {
+        let all = self.experts.iter().copied().zip(self.weights.iter().copied());
+        all.filter(|&(expert, _)| expert != ExpertIdx::NONE)
+    }
+
+    /// All patches.
+    pub fn patches(&self) -> impl Iterator<Item = PatchIdx> + use<> {
+        (0..self.num_tokens()).map(PatchIdx)
     }
 }
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;
