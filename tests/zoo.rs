@@ -39,7 +39,8 @@ fn report(model: &ModelProto) -> RouterReport {
 
 /// What row.json says of a router, as far as a graph can tell it.
 fn truth(router: &Value) -> Value {
-    let keys = ["rule", "num_experts", "top_k", "per_image", "selection_bias", "shared_experts", "frozen"];
+    let keys =
+        ["rule", "inner_rule", "num_experts", "top_k", "per_image", "selection_bias", "shared_experts", "frozen"];
     let mut truth = json!({});
     for key in keys {
         truth[key] = router[key].clone();
@@ -54,6 +55,7 @@ fn truth(router: &Value) -> Value {
 fn found(router: &Router) -> Value {
     json!({
         "rule": router.rule,
+        "inner_rule": router.inner_rule,
         "num_experts": router.num_experts,
         "top_k": router.top_k,
         "per_image": router.per_image,

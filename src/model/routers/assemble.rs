@@ -170,6 +170,7 @@ impl Plan {
             name: router_name(graph, candidate.raw, 0),
             layer: 0,
             rule: self.named.rule,
+            inner_rule: None,
             score: self.named.score,
             num_experts,
             top_k: self.named.top_k.filter(|_| self.named.rule != GatingRule::ExpertChoice).map(|k| k.min(num_experts)),

@@ -3,7 +3,18 @@
 use super::assemble::Assembled;
 use super::names::{node_name, router_name, tensor_ref, weight_len, weights_of};
 use super::report::{Confidence, ExpertForm, Experts, GatingRule, Router, RouterTensors, ScoreFunction, TopKSource};
-use crate::model::graph::{ModelGraph, NodeId, ValueId};
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId};
+
+/// A softmax over all experts and the best k of them. The sparse mixer, which masks what lies far below the best, is not
+/// told by standard operators.
+fn inner_rule(graph: &ModelGraph<'_>, node: &Node<'_>) -> Option<GatingRule> {
+    let is_set = |name| graph.int(node, name).unwrap_or(0) != 0;
+    match (is_set("use_sparse_mixer"), is_set("normalize_routing_weights")) {
+        (true, _) => None,
+        (false, true) => Some(GatingRule::SoftmaxThenTopKRenormalized),
+        (false, false) => Some(GatingRule::SoftmaxThenTopK),
+    }
+}
 
 /// The router of a `MoE` or `QMoE` node of `com.microsoft`.
 pub(super) fn router(graph: &ModelGraph<'_>, id: NodeId) -> Option<Assembled> {
@@ -25,6 +36,7 @@ pub(super) fn router(graph: &ModelGraph<'_>, id: NodeId) -> Option<Assembled> {
         name: router_name(graph, logits, 0),
         layer: 0,
         rule: GatingRule::ContribMoe,
+        inner_rule: inner_rule(graph, node),
         score: ScoreFunction::Softmax,
         num_experts,
         top_k,

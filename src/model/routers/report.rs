@@ -41,6 +41,9 @@ pub struct Router {
     pub layer: usize,
     /// How gate logits become a choice and combine weights.
     pub rule: GatingRule,
+    /// What an operator that hides its choice does inside, as its attributes say; `None` where the rule says all, or where
+    /// that is not known.
+    pub inner_rule: Option<GatingRule>,
     /// The function that makes scores of logits.
     pub score: ScoreFunction,
     /// E, the width of the router.
