@@ -1,5 +1,8 @@
-//! What is written to disk, for commands and for the window alike.
+//! What leaves the program, for commands and for the window alike: files that appear whole or not at all, and the JSON
+//! that both give.
 
 mod files;
+mod inspect;
 
 pub use files::{Content, write_whole};
+pub use inspect::InspectRecord;

@@ -189,6 +189,7 @@ impl Plan {
                 weights: found.weights.iter().map(|own| root_names(graph, own)).collect(),
                 parameters: weights.iter().map(|&weight| weight_len(graph, weight)).sum(),
                 all_executed,
+                set: 0,
             },
             evidence: self.evidence(graph, candidate, found),
             confidence: Confidence::Certain,

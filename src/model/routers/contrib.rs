@@ -55,6 +55,7 @@ pub(super) fn router(graph: &ModelGraph<'_>, id: NodeId) -> Option<Assembled> {
             weights: vec![weights.iter().map(|&weight| graph.value(weight).name.to_owned()).collect()],
             parameters: weights.iter().map(|&weight| weight_len(graph, weight)).sum(),
             all_executed: false,
+            set: 0,
         },
         evidence: vec![format!(
             "{} holds router and experts; its second input is the gate logits.",

@@ -27,10 +27,11 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod words;
 
 pub use report::{
-    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, LookedAt, NearMiss, Parameters, PlaceStep, Router,
-    RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, LookedAt, NearMiss, Parameters, Part, PlaceStep,
+    Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 
 use super::graph::ModelGraph;
@@ -75,10 +76,11 @@ pub fn find_routers(graph: &ModelGraph<'_>) -> RouterReport {
         }
     }
     found.sort_by_key(|router| router.at);
-    let parameters = parameters::count(graph, &found);
+    parameters::number_sets(&mut found);
     let mut routers: Vec<Router> = found.into_iter().map(|found| found.router).collect();
     number(&mut routers);
-    RouterReport { routers, near_misses, looked_at, parameters }
+    let parameters = parameters::count(parameters::total(graph), &routers, None);
+    RouterReport { routers, near_misses, looked_at, parameters, parts: parameters::parts(graph) }
 }
 
 /// Gives routers their places, and makes their names unique.

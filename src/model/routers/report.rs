@@ -1,6 +1,7 @@
 //! What the finder says: plain data, also as JSON (`docs/inspect-json.md`).
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything that was found in a graph.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -13,6 +14,8 @@ pub struct RouterReport {
     pub looked_at: LookedAt,
     /// Parameters of the whole model.
     pub parameters: Parameters,
+    /// Parameters and bytes of its parts, by the first parts of the weights' names.
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// How many places of each kind were looked at.
@@ -219,6 +222,8 @@ pub struct Experts {
     pub weights: Vec<Vec<String>>,
     /// Values in those weights.
     pub parameters: u64,
+    /// The first router (its `layer`) with these experts: routers with the same number share them.
+    pub set: usize,
     /// Whether the graph runs all experts on all tokens, whatever is chosen.
     pub all_executed: bool,
 }
@@ -276,4 +281,13 @@ pub struct Parameters {
     pub activated: Option<u64>,
     /// Those that this graph reads for one token: more than activated where it runs experts that were not chosen.
     pub executed: Option<u64>,
+}
+
+/// Parameters and bytes of one part of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Number of values in its weights.
+    pub parameters: u64,
+    /// Their bytes in the file.
+    pub bytes: u64,
 }
