@@ -150,6 +150,7 @@ impl Router {
     #[must_use]
     pub fn extras(&self) -> Vec<String> {
         let mut extras = Vec::new();
+        extras.extend(self.inner_rule.map(|rule| format!("{} inside", rule.name())));
         extras.extend(self.per_image.then(|| "one decision for the whole image".to_owned()));
         extras.extend(self.selection_bias.then(|| "chosen with a bias that the weights do not have".to_owned()));
         extras.extend(self.groups.map(|groups| format!("limited to {} of {} groups", groups.kept, groups.n)));
