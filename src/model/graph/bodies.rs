@@ -4,6 +4,7 @@
 use super::build::{At, Builder, GraphError, Placed};
 use super::{Node, Scope, ScopeId, Source, ValueId};
 use crate::model::proto::GraphProto;
+use smallvec::smallvec;
 
 impl<'a> Builder<'a> {
     /// Adds the body in the attribute `name` of `node`; gives its outputs.
@@ -34,7 +35,7 @@ impl<'a> Builder<'a> {
         let yes = self.add_body(placed, "then_branch", |_, _, _| ())?;
         let no = self.add_body(placed, "else_branch", |_, _, _| ())?;
         for (n, &output) in outputs.iter().enumerate() {
-            let inputs = vec![inputs.first().copied().flatten(), yes.get(n).copied(), no.get(n).copied()];
+            let inputs = smallvec![inputs.first().copied().flatten(), yes.get(n).copied(), no.get(n).copied()];
             self.push_link("If", &placed.node.name, inputs, output);
         }
         Ok(())
@@ -51,7 +52,7 @@ impl<'a> Builder<'a> {
                 let value = this.add_value(&input.name, scope, Source::Unknown);
                 this.set_type(value, &input.name, scope);
                 let op = if n == 0 { Node::COUNTER } else { Node::CARRY };
-                this.push_link(op, &placed.node.name, vec![inputs.get(n).copied().flatten()], value);
+                this.push_link(op, &placed.node.name, smallvec![inputs.get(n).copied().flatten()], value);
             }
         };
         let results = self.add_body(placed, "body", bind)?;
@@ -59,9 +60,9 @@ impl<'a> Builder<'a> {
         for (n, &output) in outputs.iter().enumerate() {
             let result = results.get(n + 1).copied();
             if n < carried {
-                self.push_link(Node::LAST, &placed.node.name, vec![inputs[n + 2], result], output);
+                self.push_link(Node::LAST, &placed.node.name, smallvec![inputs[n + 2], result], output);
             } else {
-                self.push_link(Node::STACK, &placed.node.name, vec![result], output);
+                self.push_link(Node::STACK, &placed.node.name, smallvec![result], output);
             }
         }
         Ok(())
@@ -81,16 +82,16 @@ impl<'a> Builder<'a> {
                 let value = this.add_value(&input.name, scope, Source::Unknown);
                 this.set_type(value, &input.name, scope);
                 let op = if n < carried { Node::CARRY } else { Node::SLICE };
-                this.push_link(op, &placed.node.name, vec![inputs.get(n).copied().flatten()], value);
+                this.push_link(op, &placed.node.name, smallvec![inputs.get(n).copied().flatten()], value);
             }
         };
         let results = self.add_body(placed, "body", bind)?;
         for (n, &output) in outputs.iter().enumerate() {
             let result = results.get(n).copied();
             if n < carried {
-                self.push_link(Node::LAST, &placed.node.name, vec![inputs[n], result], output);
+                self.push_link(Node::LAST, &placed.node.name, smallvec![inputs[n], result], output);
             } else {
-                self.push_link(Node::STACK, &placed.node.name, vec![result], output);
+                self.push_link(Node::STACK, &placed.node.name, smallvec![result], output);
             }
         }
         Ok(())

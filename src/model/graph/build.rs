@@ -1,9 +1,10 @@
 //! Makes the flat view: expands calls, and puts the bodies of `If`, `Loop` and `Scan` beside the nodes that own them.
 
 use super::constants::{attribute_ints, element_of, shape_of, small_ints};
-use super::{CallId, ModelGraph, Node, NodeId, Scope, ScopeId, Source, Value, ValueId};
+use super::elements::num_data_inputs;
+use super::{CallId, FastMap, Inputs, ModelGraph, Node, NodeId, Outputs, Scope, ScopeId, Source, Value, ValueId};
 use crate::model::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto};
-use std::collections::{HashMap, HashSet};
+use smallvec::smallvec;
 
 /// Calls within calls, and bodies within bodies, beyond this do not occur in models.
 const MAX_DEPTH: usize = 64;
@@ -39,7 +40,7 @@ pub(super) struct Call<'a> {
 }
 
 /// Names of one scope.
-type Names<'a> = HashMap<&'a str, ValueId>;
+type Names<'a> = FastMap<&'a str, ValueId>;
 
 /// Where nodes are being added.
 #[derive(Clone, Copy)]
@@ -60,12 +61,15 @@ pub(super) struct Placed<'a> {
 
 pub(super) struct Builder<'a> {
     model: &'a ModelProto,
-    functions: HashMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
+    functions: FastMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
+    /// Each operator's name once, with the number of its inputs that carry data: a name is compared for every node again
+    /// and again, and lies in the processor's cache if it is the same bytes each time.
+    operators: FastMap<&'a str, (&'a str, u32)>,
     graph: ModelGraph<'a>,
     /// By scope.
     names: Vec<Names<'a>>,
     /// By scope: the types that the file tells.
-    types: Vec<HashMap<&'a str, &'a TypeProto>>,
+    types: Vec<FastMap<&'a str, &'a TypeProto>>,
 }
 
 pub(super) fn build(model: &ModelProto) -> Result<ModelGraph<'_>, GraphError> {
@@ -83,7 +87,8 @@ pub(super) fn build(model: &ModelProto) -> Result<ModelGraph<'_>, GraphError> {
         consumers: Vec::new(),
         consumer_starts: Vec::new(),
     };
-    let mut builder = Builder { model, functions, graph, names: Vec::new(), types: Vec::new() };
+    let (operators, names, types) = (FastMap::default(), Vec::new(), Vec::new());
+    let mut builder = Builder { model, functions, operators, graph, names, types };
     builder.main(main)?;
     let mut graph = builder.graph;
     graph.sort_nodes();
@@ -96,6 +101,7 @@ impl<'a> Builder<'a> {
     fn main(&mut self, main: &'a GraphProto) -> Result<(), GraphError> {
         let scope = self.add_scope(Scope { parent: None, owner: 0, body: None, label: String::new() });
         let at = At { scope, call: None, depth: 0 };
+        self.names[0].reserve(main.initializer.len() + main.input.len() + main.node.len());
         self.add_weights(main, scope);
         self.add_types(main, scope);
         for input in &main.input {
@@ -122,13 +128,19 @@ impl<'a> Builder<'a> {
 
     pub(super) fn add_scope(&mut self, scope: Scope<'a>) -> ScopeId {
         self.graph.scopes.push(scope);
-        self.names.push(HashMap::new());
-        self.types.push(HashMap::new());
+        self.names.push(FastMap::default());
+        self.types.push(FastMap::default());
         ScopeId(self.graph.scopes.len() as u32 - 1)
     }
 
     /// A new value under `name`, which it takes over if an earlier one has it.
     pub(super) fn add_value(&mut self, name: &'a str, scope: ScopeId, source: Source<'a>) -> ValueId {
+        let id = self.push_value(name, scope, source);
+        self.names[scope.0 as usize].insert(name, id);
+        id
+    }
+
+    fn push_value(&mut self, name: &'a str, scope: ScopeId, source: Source<'a>) -> ValueId {
         let id = ValueId(self.graph.values.len() as u32);
         let tensor = match source {
             Source::Initializer(tensor) | Source::Input(Some(tensor)) => Some(tensor),
@@ -146,15 +158,12 @@ impl<'a> Builder<'a> {
             ints: tensor.and_then(small_ints),
             is_data,
         });
-        self.names[scope.0 as usize].insert(name, id);
         id
     }
 
     /// An output that the file leaves out: it is given, but nothing can read it.
     fn add_nameless(&mut self, scope: ScopeId) -> ValueId {
-        let value = self.add_value("", scope, Source::Unknown);
-        self.names[scope.0 as usize].remove("");
-        value
+        self.push_value("", scope, Source::Unknown)
     }
 
     /// What `name` means in a scope; a name that nothing defines becomes a value of its own.
@@ -178,7 +187,7 @@ impl<'a> Builder<'a> {
             let Some(values) = &sparse.values else { continue };
             let value = self.add_value(&values.name, scope, Source::Unknown);
             self.graph.values[value.index()].element = values.data_type;
-            self.graph.values[value.index()].shape = Some(sparse.dims.clone());
+            self.graph.values[value.index()].shape = Some(sparse.dims.as_slice().into());
         }
     }
 
@@ -203,7 +212,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds a list of nodes. All outputs are named first, so that the list may be in any order.
+    /// Adds a list of nodes, in whichever order it is: a name that is read before anything defines it becomes a value, which
+    /// its definition takes over.
     pub(super) fn add_nodes(&mut self, nodes: &'a [NodeProto], at: At) -> Result<(), GraphError> {
         if at.depth > MAX_DEPTH {
             return Err(GraphError::TooDeep);
@@ -211,21 +221,9 @@ impl<'a> Builder<'a> {
         if self.graph.nodes.len() + nodes.len() > MAX_NODES {
             return Err(GraphError::TooLarge);
         }
-        let mut outputs = Vec::with_capacity(nodes.len());
-        let mut defined = HashSet::with_capacity(nodes.len());
-        for node in nodes {
-            let mut named = Vec::with_capacity(node.output.len());
-            for name in &node.output {
-                // A name that is given twice, which no model may have, becomes another value the second time.
-                if !defined.insert(name.as_str()) {
-                    self.names[at.scope.0 as usize].remove(name.as_str());
-                }
-                named.push(self.define(name, node, at));
-            }
-            outputs.push(named);
-        }
-        for ((index, node), outputs) in nodes.iter().enumerate().zip(outputs) {
-            let inputs: Vec<_> = node.input.iter().map(|name| self.given(name, at.scope)).collect();
+        for (index, node) in nodes.iter().enumerate() {
+            let inputs: Inputs = node.input.iter().map(|name| self.given(name, at.scope)).collect();
+            let outputs: Outputs = node.output.iter().map(|name| self.define(name, node, at)).collect();
             let placed = Placed { node, index, at };
             match node.op_type.as_str() {
                 "Constant" if is_onnx(&node.domain) && node.attribute.iter().all(|a| a.ref_attr_name.is_empty()) => {}
@@ -247,11 +245,14 @@ impl<'a> Builder<'a> {
             .then(|| node.attribute.first().filter(|attribute| attribute.ref_attr_name.is_empty()))
             .flatten();
         let source = constant.map_or(Source::Unknown, Source::Constant);
-        let known = self.names[at.scope.0 as usize].get(name).copied();
-        let value = match known {
-            Some(value) if matches!(self.graph.value(value).source, Source::Unknown) => value,
-            _ => self.add_value(name, at.scope, source),
-        };
+        let next = ValueId(self.graph.values.len() as u32);
+        let known = *self.names[at.scope.0 as usize].entry(name).or_insert(next);
+        // A name that is given twice, which no model may have, becomes another value the second time.
+        let is_free = known != next && matches!(self.graph.value(known).source, Source::Unknown);
+        let value = if is_free { known } else { self.push_value(name, at.scope, source) };
+        if value != known {
+            self.names[at.scope.0 as usize].insert(name, value);
+        }
         if let Some(attribute) = constant {
             let (element, shape) = element_of(attribute);
             let value = &mut self.graph.values[value.index()];
@@ -276,24 +277,24 @@ impl<'a> Builder<'a> {
     }
 
     /// A node that stands for an input or output of a body.
-    pub(super) fn push_link(&mut self, op: &'static str, name: &'a str, inputs: Vec<Option<ValueId>>, output: ValueId) {
-        self.push(Node { op, domain: "", name, inputs, outputs: vec![output], attributes: &[], call: None });
+    pub(super) fn push_link(&mut self, op: &'static str, name: &'a str, inputs: Inputs, output: ValueId) {
+        let (outputs, num_data_inputs) = (smallvec![output], num_data_inputs(op));
+        self.push(Node { op, domain: "", name, inputs, outputs, num_data_inputs, attributes: &[], call: None });
     }
 
-    fn add_call_or_node(
-        &mut self,
-        placed: Placed<'a>,
-        inputs: Vec<Option<ValueId>>,
-        outputs: Vec<ValueId>,
-    ) -> Result<(), GraphError> {
+    fn add_call_or_node(&mut self, placed: Placed<'a>, inputs: Inputs, outputs: Outputs) -> Result<(), GraphError> {
         let Placed { node, at, .. } = placed;
         let key = (node.domain.as_str(), node.op_type.as_str(), node.overload.as_str());
-        if let Some(function) = self.functions.get(&key).copied() {
+        if !self.functions.is_empty()
+            && let Some(function) = self.functions.get(&key).copied()
+        {
             return self.expand(function, placed, &inputs, &outputs);
         }
         let domain = if is_onnx(&node.domain) { "" } else { node.domain.as_str() };
-        let (op, name) = (node.op_type.as_str(), node.name.as_str());
-        self.push(Node { op, domain, name, inputs, outputs, attributes: &node.attribute, call: at.call });
+        let op = node.op_type.as_str();
+        let (op, num_data_inputs) = *self.operators.entry(op).or_insert_with(|| (op, num_data_inputs(op)));
+        let (name, attributes) = (node.name.as_str(), node.attribute.as_slice());
+        self.push(Node { op, domain, name, inputs, outputs, num_data_inputs, attributes, call: at.call });
         Ok(())
     }
 
@@ -324,7 +325,7 @@ impl<'a> Builder<'a> {
         for (name, &output) in function.output.iter().zip(outputs) {
             let inside = self.look_up(name, scope);
             if inside != output {
-                self.push_link("Identity", &node.name, vec![Some(inside)], output);
+                self.push_link("Identity", &node.name, smallvec![Some(inside)], output);
             }
         }
         Ok(())

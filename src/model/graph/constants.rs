@@ -1,8 +1,9 @@
 //! Values that the file itself holds: integers that shape a graph, and the scalars of its formulas.
 
-use super::{ModelGraph, Source, ValueId};
+use super::{ModelGraph, Shape, Source, ValueId};
 use crate::model::proto::{AttributeProto, TensorProto};
 use half::{bf16, f16};
+use smallvec::smallvec;
 
 /// Tensors of more elements are weights, not parts of a formula.
 const MAX_ELEMENTS: usize = 256;
@@ -23,8 +24,8 @@ pub(in crate::model) fn is_quantized(element: i32) -> bool {
 }
 
 /// Sizes of a tensor's axes; `None` where one is negative.
-pub(super) fn shape_of(tensor: &TensorProto) -> Option<Vec<i64>> {
-    tensor.dims.iter().all(|&dim| dim >= 0).then(|| tensor.dims.clone())
+pub(super) fn shape_of(tensor: &TensorProto) -> Option<Shape> {
+    tensor.dims.iter().all(|&dim| dim >= 0).then(|| tensor.dims.as_slice().into())
 }
 
 /// A size as shapes write it.
@@ -70,13 +71,13 @@ fn small_floats(tensor: &TensorProto) -> Option<Vec<f32>> {
 }
 
 /// Element type and shape of a `Constant` node's value.
-pub(super) fn element_of(constant: &AttributeProto) -> (i32, Option<Vec<i64>>) {
+pub(super) fn element_of(constant: &AttributeProto) -> (i32, Option<Shape>) {
     match constant.name.as_str() {
         "value" => constant.t.as_ref().map_or((0, None), |tensor| (tensor.data_type, shape_of(tensor))),
-        "value_int" => (INT64, Some(Vec::new())),
-        "value_ints" => (INT64, Some(vec![constant.ints.len() as i64])),
-        "value_float" => (FLOAT, Some(Vec::new())),
-        "value_floats" => (FLOAT, Some(vec![constant.floats.len() as i64])),
+        "value_int" => (INT64, Some(Shape::new())),
+        "value_ints" => (INT64, Some(smallvec![constant.ints.len() as i64])),
+        "value_float" => (FLOAT, Some(Shape::new())),
+        "value_floats" => (FLOAT, Some(smallvec![constant.floats.len() as i64])),
         _ => (0, None),
     }
 }

@@ -15,24 +15,23 @@ pub(in crate::model) struct Dominators {
 }
 
 impl Dominators {
-    /// Looks at all nodes once.
+    /// Looks at all nodes once, and then at the edges between them only, which are few bytes each.
     pub(in crate::model) fn new(graph: &ModelGraph<'_>) -> Self {
+        let edges = Edges::new(graph);
         let count = graph.num_nodes();
         let mut before = Tree::new(count);
-        for id in graph.node_ids() {
-            // What only weights and constants reach has no place among the data; it hangs at the root.
-            let inputs = graph.data_inputs(graph.node(id)).filter(|&input| graph.value(input).is_data);
-            let nodes = inputs.map(|input| graph.producer(input).map_or(Tree::ROOT, |node| node.0 + 1));
-            before.hang(id.0 + 1, nodes);
+        for vertex in 1..=count as u32 {
+            before.hang(vertex, edges.before(vertex).iter().copied().reduce(|a, b| before.common(a, b)));
         }
         let mut after = Tree::new(count);
-        let ends = Ends::new(graph);
-        for id in graph.node_ids().collect::<Vec<_>>().into_iter().rev() {
-            if ends.is_alive(id) {
-                let readers = graph.node(id).outputs.iter().flat_map(|&output| graph.data_consumers(output));
-                let readers = readers.filter(|&reader| ends.is_alive(reader)).map(|reader| reader.0 + 1);
-                let end = ends.is_end(graph, id).then_some(Tree::ROOT);
-                after.hang(id.0 + 1, readers.chain(end));
+        let ends = Ends::new(graph, &edges);
+        // The nearest place where all readers come together that were seen so far; they all come later in the file.
+        let mut together = vec![None; count + 1];
+        for vertex in (1..=count as u32).rev().filter(|&vertex| ends.alive[vertex as usize]) {
+            after.hang(vertex, together[vertex as usize].filter(|_| !ends.is_end[vertex as usize]));
+            for &input in edges.before(vertex) {
+                let known = together[input as usize];
+                together[input as usize] = Some(known.map_or(vertex, |known| after.common(known, vertex)));
             }
         }
         Self { before, after }
@@ -49,60 +48,98 @@ impl Dominators {
     }
 }
 
+/// For each node the nodes that its data come from; as a vertex, a node is its index + 1, and 0 is what comes from outside.
+struct Edges {
+    starts: Vec<u32>,
+    before: Vec<u32>,
+}
+
+impl Edges {
+    fn new(graph: &ModelGraph<'_>) -> Self {
+        let mut starts = Vec::with_capacity(graph.num_nodes() + 2);
+        starts.extend([0, 0]);
+        let mut before = Vec::with_capacity(graph.num_nodes() * 2);
+        for id in graph.node_ids() {
+            // What only weights and constants reach has no place among the data; it hangs at the root.
+            let inputs = graph.data_inputs(graph.node(id)).filter(|&input| graph.value(input).is_data);
+            before.extend(inputs.map(|input| graph.producer(input).map_or(Tree::ROOT, vertex)));
+            starts.push(before.len() as u32);
+        }
+        Self { starts, before }
+    }
+
+    fn before(&self, vertex: u32) -> &[u32] {
+        &self.before[self.starts[vertex as usize] as usize..self.starts[vertex as usize + 1] as usize]
+    }
+}
+
+fn vertex(node: NodeId) -> u32 {
+    node.0 + 1
+}
+
 /// A tree whose vertices are nodes (index + 1) and a root (0), with skip pointers to ancestors.
 #[derive(Debug)]
 struct Tree {
-    parent: Vec<u32>,
+    vertices: Vec<Vertex>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Vertex {
+    parent: u32,
     /// An ancestor some levels up; together they allow O(log n) steps (Myers: An applicative random-access stack, 1983).
-    skip: Vec<u32>,
-    depth: Vec<u32>,
+    skip: u32,
+    depth: u32,
 }
 
 impl Tree {
     const ROOT: u32 = 0;
 
     fn new(count: usize) -> Self {
-        Self { parent: vec![0; count + 1], skip: vec![0; count + 1], depth: vec![0; count + 1] }
+        Self { vertices: vec![Vertex::default(); count + 1] }
     }
 
-    /// Hangs `vertex` below the nearest common ancestor of `others`; below the root where there are none.
-    fn hang(&mut self, vertex: u32, others: impl Iterator<Item = u32>) {
-        let parent = others.reduce(|a, b| self.common(a, b)).unwrap_or(Self::ROOT);
-        let (p, v) = (parent as usize, vertex as usize);
-        let skipped = self.skip[p] as usize;
-        let levels = |a: usize, b: usize| self.depth[a] - self.depth[b];
-        let equal = levels(p, skipped) == levels(skipped, self.skip[skipped] as usize);
-        self.skip[v] = if equal { self.skip[skipped] } else { parent };
-        self.parent[v] = parent;
-        self.depth[v] = self.depth[p] + 1;
+    fn at(&self, vertex: u32) -> Vertex {
+        self.vertices[vertex as usize]
     }
 
+    /// Hangs `vertex` below `parent`; below the root where there is none.
+    fn hang(&mut self, vertex: u32, parent: Option<u32>) {
+        let parent = parent.unwrap_or(Self::ROOT);
+        let above = self.at(parent);
+        let skipped = self.at(above.skip);
+        let equal = above.depth - skipped.depth == skipped.depth - self.at(skipped.skip).depth;
+        let skip = if equal { skipped.skip } else { parent };
+        self.vertices[vertex as usize] = Vertex { parent, skip, depth: above.depth + 1 };
+    }
+
+    /// The nearest common ancestor.
     fn common(&self, mut a: u32, mut b: u32) -> u32 {
-        let depth = |vertex: u32| self.depth[vertex as usize];
-        if depth(a) < depth(b) {
+        if self.at(a).depth < self.at(b).depth {
             std::mem::swap(&mut a, &mut b);
         }
-        while depth(a) > depth(b) {
-            let skip = self.skip[a as usize];
-            a = if depth(skip) >= depth(b) { skip } else { self.parent[a as usize] };
+        let depth = self.at(b).depth;
+        while self.at(a).depth > depth {
+            let Vertex { parent, skip, .. } = self.at(a);
+            a = if self.at(skip).depth >= depth { skip } else { parent };
         }
         while a != b {
-            let (skip_a, skip_b) = (self.skip[a as usize], self.skip[b as usize]);
-            (a, b) =
-                if skip_a == skip_b { (self.parent[a as usize], self.parent[b as usize]) } else { (skip_a, skip_b) };
+            let (of_a, of_b) = (self.at(a), self.at(b));
+            (a, b) = if of_a.skip == of_b.skip { (of_a.parent, of_b.parent) } else { (of_a.skip, of_b.skip) };
         }
         a
     }
 
     fn parent(&self, node: NodeId) -> Option<NodeId> {
-        self.parent[node.index() + 1].checked_sub(1).map(NodeId)
+        self.at(vertex(node)).parent.checked_sub(1).map(NodeId)
     }
 }
 
 /// Which outputs count as ends of the data's way. An output that only shows a value that is also used inside (gate
 /// probabilities, keys and values of an attention, a loss) would otherwise look like a second way out of every layer.
 struct Ends {
+    /// By vertex: whether it leads to an end.
     alive: Vec<bool>,
+    /// By vertex: whether it gives an end.
     is_end: Vec<bool>,
 }
 
@@ -114,66 +151,54 @@ enum Leads {
     ToSeveral,
 }
 
+impl Leads {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nowhere, to) | (to, Self::Nowhere) => to,
+            (a, b) if a == b => a,
+            _ => Self::ToSeveral,
+        }
+    }
+}
+
 impl Ends {
-    fn new(graph: &ModelGraph<'_>) -> Self {
-        let outputs = graph.outputs();
-        let is_end = Self::outputs_with_work(graph, outputs);
-        let mut alive = vec![false; graph.num_nodes()];
-        let mut stack: Vec<NodeId> = Vec::new();
-        for (&output, _) in outputs.iter().zip(&is_end).filter(|(_, end)| **end) {
-            stack.extend(graph.producer(output));
+    fn new(graph: &ModelGraph<'_>, edges: &Edges) -> Self {
+        let mut is_end = vec![false; graph.num_nodes() + 1];
+        let works = outputs_with_work(graph, edges);
+        for (&output, _) in graph.outputs().iter().zip(works).filter(|(_, works)| *works) {
+            is_end[graph.producer(output).map_or(Tree::ROOT, vertex) as usize] = true;
         }
-        while let Some(id) = stack.pop() {
-            if !std::mem::replace(&mut alive[id.index()], true) {
-                stack.extend(graph.data_inputs(graph.node(id)).filter_map(|input| graph.producer(input)));
+        let mut alive = is_end.clone();
+        for vertex in (1..alive.len() as u32).rev() {
+            if alive[vertex as usize] {
+                edges.before(vertex).iter().for_each(|&input| alive[input as usize] = true);
             }
         }
-        let mut ends = vec![false; graph.value_ids().count()];
-        for (&output, &end) in outputs.iter().zip(&is_end) {
-            ends[output.index()] |= end;
-        }
-        Self { alive, is_end: ends }
+        Self { alive, is_end }
     }
+}
 
-    /// For each output, whether something with weights is computed for it alone; all of them where none has that.
-    fn outputs_with_work(graph: &ModelGraph<'_>, outputs: &[ValueId]) -> Vec<bool> {
-        let mut leads = vec![Leads::Nowhere; graph.num_nodes()];
-        let join = |leads: &mut Vec<Leads>, id: NodeId, to: Leads| {
-            let now = leads[id.index()];
-            leads[id.index()] = match (now, to) {
-                (Leads::Nowhere, to) | (to, Leads::Nowhere) => to,
-                (a, b) if a == b => a,
-                _ => Leads::ToSeveral,
-            };
-        };
-        for (n, &output) in outputs.iter().enumerate() {
-            if let Some(id) = graph.producer(output) {
-                join(&mut leads, id, Leads::To(n as u32));
-            }
+/// For each output, whether something with weights is computed for it alone; all of them where none has that.
+fn outputs_with_work(graph: &ModelGraph<'_>, edges: &Edges) -> Vec<bool> {
+    let outputs = graph.outputs();
+    let mut leads = vec![Leads::Nowhere; graph.num_nodes() + 1];
+    for (n, &output) in outputs.iter().enumerate() {
+        let giver = graph.producer(output).map_or(Tree::ROOT, vertex) as usize;
+        leads[giver] = leads[giver].and(Leads::To(n as u32));
+    }
+    let mut works = vec![false; outputs.len()];
+    for at in (1..leads.len() as u32).rev() {
+        let to = leads[at as usize];
+        if let Leads::To(n) = to
+            && !works[n as usize]
+        {
+            works[n as usize] = has_weights(graph, NodeId(at - 1));
         }
-        let mut works = vec![false; outputs.len()];
-        for id in graph.node_ids().collect::<Vec<_>>().into_iter().rev() {
-            let to = leads[id.index()];
-            let node = graph.node(id);
-            if let (Leads::To(n), true) = (to, has_weights(graph, id)) {
-                works[n as usize] = true;
-            }
-            for input in graph.data_inputs(node).collect::<Vec<_>>() {
-                if let Some(before) = graph.producer(input) {
-                    join(&mut leads, before, to);
-                }
-            }
+        for &input in edges.before(at) {
+            leads[input as usize] = leads[input as usize].and(to);
         }
-        if works.contains(&true) { works } else { vec![true; outputs.len()] }
     }
-
-    fn is_alive(&self, id: NodeId) -> bool {
-        self.alive[id.index()]
-    }
-
-    fn is_end(&self, graph: &ModelGraph<'_>, id: NodeId) -> bool {
-        graph.node(id).outputs.iter().any(|output| self.is_end[output.index()])
-    }
+    if works.contains(&true) { works } else { vec![true; outputs.len()] }
 }
 
 /// Whether a node multiplies data with weights.

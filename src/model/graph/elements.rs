@@ -9,13 +9,15 @@ impl<'a> ModelGraph<'a> {
         &'s self,
         node: &'s Node<'a>,
     ) -> impl Iterator<Item = ValueId> + use<'s, 'a> {
-        let count = num_data_inputs(node);
-        node.inputs.iter().take(count).flatten().copied()
+        node.inputs.iter().take(node.num_data_inputs as usize).flatten().copied()
     }
 
     /// The nodes that read a value as data.
     pub(in crate::model) fn data_consumers(&self, value: ValueId) -> impl Iterator<Item = NodeId> + use<'_, 'a> {
-        let reads = move |id: &NodeId| self.data_inputs(self.node(*id)).any(|input| input == value);
+        let reads = move |id: &NodeId| {
+            let node = self.node(*id);
+            node.num_data_inputs == u32::MAX || self.data_inputs(node).any(|input| input == value)
+        };
         self.consumers(value).iter().copied().filter(reads)
     }
 
@@ -23,9 +25,9 @@ impl<'a> ModelGraph<'a> {
     pub(super) fn infer_elements(&mut self, id: NodeId) {
         let node = self.node(id);
         let is_data = self.data_inputs(node).any(|input| self.value(input).is_data);
-        let outputs = node.outputs.clone();
-        let elements: Vec<i32> = (0..outputs.len()).map(|n| self.element_of_output(node, n)).collect();
-        for (output, element) in outputs.into_iter().zip(elements) {
+        for n in 0..node.outputs.len() {
+            let node = self.node(id);
+            let (output, element) = (node.outputs[n], self.element_of_output(node, n));
             let value = &mut self.values[output.index()];
             value.is_data = is_data;
             if value.element == 0 {
@@ -58,14 +60,15 @@ impl<'a> ModelGraph<'a> {
     }
 }
 
-fn num_data_inputs(node: &Node<'_>) -> usize {
-    match node.op {
+/// How many inputs of an operator carry data: all, or so many from the first.
+pub(super) fn num_data_inputs(op: &str) -> u32 {
+    match op {
         "Shape" | "Size" | "ConstantOfShape" | "RandomNormalLike" | "RandomUniformLike" | "EyeLike" | "Range" => 0,
         "Reshape" | "Expand" | "Slice" | "TopK" | "Unsqueeze" | "Squeeze" | "Tile" | "Pad" | "Split" | "Resize"
         | "OneHot" | "CumSum" | "Clip" | "Trilu" | "Upsample" | "SplitToSequence" | "CastLike" | "DequantizeLinear"
         | "QuantizeLinear" | "Dropout" | "SequenceAt" => 1,
         op if op.starts_with("Reduce") => 1,
         Node::COUNTER => 0,
-        _ => usize::MAX,
+        _ => u32::MAX,
     }
 }

@@ -27,7 +27,20 @@ pub(super) use constants::{is_float, is_quantized};
 pub(super) use dominators::Dominators;
 
 use super::proto::{AttributeProto, ModelProto, TensorProto};
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+
+/// A map that is asked for every node: its hash is a few instructions, and seeded anew in each process.
+pub(super) type FastMap<K, V> = HashMap<K, V, RandomState>;
+
+/// A set of the same kind.
+pub(super) type FastSet<K> = HashSet<K, RandomState>;
+
+/// Sizes of a tensor's axes, −1 for a size that is not known. Most tensors have no more than four axes, and a graph has as
+/// many shapes as values: in one place with the value they cost no memory of their own.
+pub(super) type Shape = SmallVec<[i64; 4]>;
 
 /// Index of a node; smaller ones can run before larger ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +69,9 @@ impl ValueId {
     }
 }
 
+type Inputs = SmallVec<[Option<ValueId>; 3]>;
+type Outputs = SmallVec<[ValueId; 2]>;
+
 /// One operation.
 #[derive(Debug)]
 pub(super) struct Node<'a> {
@@ -66,9 +82,11 @@ pub(super) struct Node<'a> {
     /// Its name; may be empty.
     pub name: &'a str,
     /// What it reads; `None` for inputs that are left out.
-    pub inputs: Vec<Option<ValueId>>,
+    pub inputs: Inputs,
     /// What it gives.
-    pub outputs: Vec<ValueId>,
+    pub outputs: Outputs,
+    /// How many of `inputs`, from the first, carry data.
+    num_data_inputs: u32,
     attributes: &'a [AttributeProto],
     call: Option<CallId>,
 }
@@ -125,7 +143,7 @@ pub(super) struct Value<'a> {
     /// `TensorProto.DataType`; 0 where it is not known.
     pub element: i32,
     /// Sizes of its axes, −1 for a size that is not known; `None` where not even their number is.
-    pub shape: Option<Vec<i64>>,
+    pub shape: Option<Shape>,
     /// Its elements in order, where it is a small tensor of integers; `None` inside for those that are not known.
     pub ints: Option<Vec<Option<i64>>>,
     /// Whether it depends on the data of an input of the model, shapes aside.
@@ -195,7 +213,7 @@ impl<'a> ModelGraph<'a> {
     /// The weights of the model, each once, however often a function that holds it is called.
     #[must_use]
     pub fn weights(&self) -> Vec<Weight<'a>> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = FastSet::default();
         let mut weights = Vec::new();
         for id in self.value_ids() {
             let value = self.value(id);

@@ -3,9 +3,8 @@
 
 use super::attributes::normal_axis;
 use super::constants::num_or_unknown;
-use super::{ModelGraph, Node, NodeId};
-
-type Shape = Vec<i64>;
+use super::{ModelGraph, Node, NodeId, Shape};
+use smallvec::smallvec;
 
 impl<'a> ModelGraph<'a> {
     /// Goes through the nodes once, in order.
@@ -14,14 +13,16 @@ impl<'a> ModelGraph<'a> {
             self.infer_elements(id);
             let node = self.node(id);
             let ints = self.infer_ints(node);
-            let shapes: Vec<Option<Shape>> = (0..node.outputs.len()).map(|n| self.output_shape(id, n)).collect();
-            let outputs = node.outputs.clone();
-            for (n, (output, shape)) in outputs.into_iter().zip(shapes).enumerate() {
+            if let Some(output) = node.output(0)
+                && self.value(output).ints.is_none()
+            {
+                self.values[output.index()].ints = ints;
+            }
+            for n in 0..self.node(id).outputs.len() {
+                let shape = self.output_shape(id, n);
+                let output = self.node(id).outputs[n];
                 let value = &mut self.values[output.index()];
                 value.shape = merge(value.shape.take(), shape);
-                if n == 0 && value.ints.is_none() {
-                    value.ints = ints.clone();
-                }
             }
         }
     }
@@ -37,12 +38,12 @@ impl<'a> ModelGraph<'a> {
             "Conv" | "FusedConv" | "ConvInteger" => {
                 let weight = of(1)?;
                 let sides = self.window_sides(node, first?, weight.get(2..)?);
-                [&[*first?.first()?, *weight.first()?], sides.as_slice()].concat()
+                joined(&[&[*first?.first()?, *weight.first()?], &sides])
             }
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "Greater" | "LessOrEqual"
             | "GreaterOrEqual" | "And" | "Or" | "Xor" | "Min" | "Max" | "Sum" | "Mean" | "Where" => {
                 let mut shapes = node.inputs.iter().flatten().map(|&input| self.shape(input));
-                let start = shapes.next()??.to_vec();
+                let start = Shape::from(shapes.next()??);
                 shapes.try_fold(start, |shape, other| Some(broadcast(&shape, other?)))?
             }
             "Expand" => {
@@ -54,7 +55,7 @@ impl<'a> ModelGraph<'a> {
                 let shape = first?;
                 let axis = self.int(node, "axis").unwrap_or(1);
                 let axis = normal_axis(axis, shape.len() + 1)?;
-                vec![product(&shape[..axis]), product(&shape[axis..])]
+                smallvec![product(&shape[..axis]), product(&shape[axis..])]
             }
             "Transpose" => {
                 let shape = first?;
@@ -66,7 +67,7 @@ impl<'a> ModelGraph<'a> {
             "Squeeze" => self.squeeze_shape(node)?,
             "Unsqueeze" => self.unsqueeze_shape(node)?,
             "Concat" => {
-                let mut shape = first?.to_vec();
+                let mut shape = Shape::from(first?);
                 let axis = self.axis(node, 0, shape.len())?;
                 let sizes =
                     node.inputs.iter().flatten().map(|&input| self.shape(input).and_then(|s| s.get(axis).copied()));
@@ -81,24 +82,24 @@ impl<'a> ModelGraph<'a> {
             "Gather" => {
                 let (data, indices) = (first?, of(1)?);
                 let axis = self.axis(node, 0, data.len())?;
-                [&data[..axis], indices, &data[axis + 1..]].concat()
+                joined(&[&data[..axis], indices, &data[axis + 1..]])
             }
-            "GatherElements" => of(1)?.to_vec(),
+            "GatherElements" => of(1)?.into(),
             "GatherND" => {
                 let (data, indices) = (first?, of(1)?);
                 let batch = usize::try_from(self.int(node, "batch_dims").unwrap_or(0)).ok()?;
                 let (&last, outer) = indices.split_last()?;
-                [outer, data.get(batch + usize::try_from(last).ok()?..)?].concat()
+                joined(&[outer, data.get(batch + usize::try_from(last).ok()?..)?])
             }
             "TopK" => {
-                let mut shape = first?.to_vec();
+                let mut shape = Shape::from(first?);
                 let axis = self.axis(node, -1, shape.len())?;
                 let k = node.input(1).and_then(|k| self.const_int(k)).or_else(|| self.int(node, "k"));
                 shape[axis] = k.unwrap_or(-1);
                 shape
             }
             "ArgMax" | "ArgMin" => {
-                let mut shape = first?.to_vec();
+                let mut shape = Shape::from(first?);
                 let axis = self.axis(node, 0, shape.len())?;
                 shape[axis] = 1;
                 if self.int(node, "keepdims") == Some(0) {
@@ -108,16 +109,16 @@ impl<'a> ModelGraph<'a> {
             }
             op if op.starts_with("Reduce") => self.reduce_shape(node)?,
             "OneHot" => {
-                let mut shape = first?.to_vec();
+                let mut shape = Shape::from(first?);
                 let rank = shape.len() + 1;
                 let axis = self.axis(node, -1, rank)?;
                 shape.insert(axis, node.input(1).and_then(|depth| self.const_scalar(depth)).map_or(-1, |d| d as i64));
                 shape
             }
-            "Shape" => vec![first?.len() as i64],
-            "Size" => Vec::new(),
-            "NonZero" => vec![first?.len() as i64, -1],
-            "Range" => vec![self.range(node).map_or(-1, |range| range.len() as i64)],
+            "Shape" => smallvec![first?.len() as i64],
+            "Size" => Shape::new(),
+            "NonZero" => smallvec![first?.len() as i64, -1],
+            "Range" => smallvec![self.range(node).map_or(-1, |range| range.len() as i64)],
             "ConstantOfShape" => self.value(node.input(0)?).ints.clone()?.into_iter().map(num_or_unknown).collect(),
             "Tile" => {
                 let repeats = self.value(node.input(1)?).ints.clone()?;
@@ -132,7 +133,7 @@ impl<'a> ModelGraph<'a> {
             }
             "AveragePool" | "MaxPool" => {
                 let sides = self.window_sides(node, first?, self.ints(node, "kernel_shape")?);
-                [first?.get(..2)?, sides.as_slice()].concat()
+                joined(&[first?.get(..2)?, &sides])
             }
             "If" => {
                 let (yes, no) = (of(1)?, of(2)?);
@@ -143,16 +144,16 @@ impl<'a> ModelGraph<'a> {
             }
             Node::CARRY => {
                 // A carried value may change its sizes from one iteration to the next.
-                self.shape(node.input(0)?)?.to_vec()
+                self.shape(node.input(0)?)?.into()
             }
-            Node::COUNTER => Vec::new(),
-            Node::LAST => of(1)?.to_vec(),
-            Node::STACK => [&[-1], first?].concat(),
+            Node::COUNTER => Shape::new(),
+            Node::LAST => of(1)?.into(),
+            Node::STACK => joined(&[&[-1], first?]),
             "Compress" | "Resize" | "Upsample" | "Pad" | "ConvTranspose" | "SequenceAt" | "SplitToSequence"
             | "Unique" => {
                 return None;
             }
-            op if output == 0 && keeps_shape(op) => first?.to_vec(),
+            op if output == 0 && keeps_shape(op) => first?.into(),
             _ => return None,
         })
     }
@@ -182,7 +183,7 @@ impl<'a> ModelGraph<'a> {
     }
 
     fn matmul_shape(&self, node: &Node<'a>) -> Option<Shape> {
-        let (mut a, mut b) = (self.shape(node.input(0)?)?.to_vec(), self.shape(node.input(1)?)?.to_vec());
+        let (mut a, mut b) = (Shape::from(self.shape(node.input(0)?)?), Shape::from(self.shape(node.input(1)?)?));
         let flag = |name| self.int(node, name) == Some(1);
         if node.op == "FusedMatMul" {
             let swap = |shape: &mut Shape| {
@@ -222,7 +223,7 @@ impl<'a> ModelGraph<'a> {
             let axis = if self.int(node, flag) == Some(1) { 1 - axis } else { axis };
             self.shape(node.input(index)?)?.get(axis).copied()
         };
-        Some(vec![side(0, "transA", 0).unwrap_or(-1), side(1, "transB", 1).unwrap_or(-1)])
+        Some(smallvec![side(0, "transA", 0).unwrap_or(-1), side(1, "transB", 1).unwrap_or(-1)])
     }
 
     fn einsum_shape(&self, node: &Node<'a>) -> Option<Shape> {
@@ -249,7 +250,7 @@ impl<'a> ModelGraph<'a> {
         };
         let from = self.shape(data);
         let keep = self.int(node, "allowzero") != Some(1);
-        let mut shape: Shape = Vec::with_capacity(target.len());
+        let mut shape = Shape::with_capacity(target.len());
         for (axis, size) in target.iter().enumerate() {
             shape.push(match size {
                 Some(0) if keep => from.and_then(|from| from.get(axis).copied()).unwrap_or(-1),
@@ -260,7 +261,7 @@ impl<'a> ModelGraph<'a> {
         // The axis that takes what is left: the one written −1, or the only one that is not known.
         let unknown: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] < 0).collect();
         if let ([axis], Some(total)) = (unknown.as_slice(), self.num_elements(data)) {
-            let rest = product(&[&shape[..*axis], &shape[axis + 1..]].concat());
+            let rest = product(&joined(&[&shape[..*axis], &shape[axis + 1..]]));
             shape[*axis] = if rest > 0 && total % rest == 0 { total / rest } else { -1 };
         }
         Some(shape)
@@ -284,7 +285,7 @@ impl<'a> ModelGraph<'a> {
     }
 
     fn unsqueeze_shape(&self, node: &Node<'a>) -> Option<Shape> {
-        let mut shape = self.shape(node.input(0)?)?.to_vec();
+        let mut shape = Shape::from(self.shape(node.input(0)?)?);
         let count = node.input(1).and_then(|axes| self.const_ints(axes)).map(|axes| axes.len());
         let count = count.or_else(|| self.ints(node, "axes").map(<[i64]>::len))?;
         let mut axes = self.axes(node, shape.len() + count)??;
@@ -299,7 +300,7 @@ impl<'a> ModelGraph<'a> {
     }
 
     fn split_shape(&self, node: &Node<'a>, output: usize) -> Option<Shape> {
-        let mut shape = self.shape(node.input(0)?)?.to_vec();
+        let mut shape = Shape::from(self.shape(node.input(0)?)?);
         let axis = self.axis(node, 0, shape.len())?;
         let sizes = match node.input(1) {
             Some(sizes) => self.value(sizes).ints.clone(),
@@ -315,7 +316,7 @@ impl<'a> ModelGraph<'a> {
     }
 
     fn slice_shape(&self, node: &Node<'a>) -> Option<Shape> {
-        let mut shape = self.shape(node.input(0)?)?.to_vec();
+        let mut shape = Shape::from(self.shape(node.input(0)?)?);
         let part = |index: usize, name: &str| match node.input(index) {
             Some(value) => self.const_ints(value),
             None => self.ints(node, name).map(<[i64]>::to_vec),
@@ -346,7 +347,7 @@ impl<'a> ModelGraph<'a> {
         let axes = self.axes(node, shape.len())?;
         let keep = self.int(node, "keepdims") != Some(0);
         if axes.is_none() && self.int(node, "noop_with_empty_axes") == Some(1) {
-            return Some(shape.to_vec());
+            return Some(shape.into());
         }
         let reduced = |axis: usize| axes.as_ref().is_none_or(|axes| axes.contains(&axis));
         let sizes = (0..shape.len()).filter(|&axis| keep || !reduced(axis));
@@ -381,6 +382,10 @@ fn slice_len(size: i64, start: i64, end: i64, step: i64) -> i64 {
 fn product(sizes: &[i64]) -> i64 {
     let step = |product: i64, &size: &i64| if size < 0 { None } else { product.checked_mul(size) };
     sizes.iter().try_fold(1_i64, step).unwrap_or(-1)
+}
+
+fn joined(parts: &[&[i64]]) -> Shape {
+    parts.iter().flat_map(|part| part.iter().copied()).collect()
 }
 
 /// NumPy's rule; a size that is not known yields to one that is larger than 1.

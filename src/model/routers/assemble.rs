@@ -12,7 +12,7 @@ use super::scores::{expert_axis, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId};
 
 /// A router, its place among all nodes, and the weights of its experts.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Plan {
         if found.form == ExpertForm::Branches && self.main.is_none() {
             let gate = graph.producer(candidate.raw)?;
             let before = regions.back_from(&[gate], found.region.nodes.first().copied());
-            let weights: std::collections::HashSet<ValueId> = found.weights.iter().flatten().copied().collect();
+            let weights: FastSet<ValueId> = found.weights.iter().flatten().copied().collect();
             let reads = |id: &NodeId| graph.node(*id).inputs.iter().flatten().any(|input| weights.contains(input));
             if before.iter().any(reads) {
                 return Some(

@@ -8,8 +8,8 @@ use super::names::weights_of;
 use super::region::Region;
 use super::scores::{is_product, skip_passive};
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
+use std::collections::BTreeMap;
 
 /// One expert each.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ enum Label {
 struct Labels<'r, 'g, 'a> {
     graph: &'g ModelGraph<'a>,
     region: &'r Region,
-    inside: HashSet<NodeId>,
-    of: HashMap<ValueId, Label>,
+    inside: FastSet<NodeId>,
+    of: FastMap<ValueId, Label>,
     picks: Vec<NodeId>,
     by_hit: bool,
 }
@@ -44,12 +44,12 @@ pub(super) fn find_branches(
     graph: &ModelGraph<'_>,
     walk: &Walk<'_, '_>,
     region: &Region,
-    cone: &HashSet<ValueId>,
+    cone: &FastSet<ValueId>,
     widths: &[i64],
 ) -> Option<Branches> {
     let chooses = !walk.findings.choices.is_empty();
     let inside = region.nodes.iter().copied().collect();
-    let mut labels = Labels { graph, region, inside, of: HashMap::new(), picks: Vec::new(), by_hit: false };
+    let mut labels = Labels { graph, region, inside, of: FastMap::default(), picks: Vec::new(), by_hit: false };
     labels.pick(walk, cone, widths);
     labels.flow_back();
     if let Some(branches) = labels.branches(cone, widths, chooses) {
@@ -65,8 +65,14 @@ pub(super) fn find_branches(
         {
             continue;
         }
-        let mut labels =
-            Labels { graph, region, inside: labels.inside.clone(), of: HashMap::new(), picks: vec![id], by_hit: false };
+        let mut labels = Labels {
+            graph,
+            region,
+            inside: labels.inside.clone(),
+            of: FastMap::default(),
+            picks: vec![id],
+            by_hit: false,
+        };
         labels.spread(node);
         if let Some(branches) =
             labels.branches(cone, widths, chooses).filter(|found| found.weights.len() as i64 == count)
@@ -79,7 +85,7 @@ pub(super) fn find_branches(
 
 impl Labels<'_, '_, '_> {
     /// Gives labels where one expert is picked, and lets them flow forward.
-    fn pick(&mut self, walk: &Walk<'_, '_>, cone: &HashSet<ValueId>, widths: &[i64]) {
+    fn pick(&mut self, walk: &Walk<'_, '_>, cone: &FastSet<ValueId>, widths: &[i64]) {
         let chooses = !walk.findings.choices.is_empty();
         for &id in &self.region.nodes {
             let node = self.graph.node(id);
@@ -192,8 +198,8 @@ impl Labels<'_, '_, '_> {
     }
 
     /// Collects the weights of each label.
-    fn branches(&self, cone: &HashSet<ValueId>, widths: &[i64], chooses: bool) -> Option<Branches> {
-        let mut users: HashMap<ValueId, Label> = HashMap::new();
+    fn branches(&self, cone: &FastSet<ValueId>, widths: &[i64], chooses: bool) -> Option<Branches> {
+        let mut users: FastMap<ValueId, Label> = FastMap::default();
         let mut weights: BTreeMap<i64, Vec<(ValueId, &str)>> = BTreeMap::new();
         let mut executed_when_chosen = false;
         for &id in &self.region.nodes {
@@ -270,7 +276,7 @@ fn join(a: Label, b: Label) -> Label {
 }
 
 /// Whether a node takes those tokens that chose an expert.
-fn is_dynamic_gather(graph: &ModelGraph<'_>, node: &Node<'_>, cone: &HashSet<ValueId>) -> bool {
+fn is_dynamic_gather(graph: &ModelGraph<'_>, node: &Node<'_>, cone: &FastSet<ValueId>) -> bool {
     let by_router = node.input(1).is_some_and(|indices| cone.contains(&indices));
     let from_data = node.input(0).is_some_and(|data| graph.value(data).is_data);
     matches!(node.op, "Gather" | "GatherElements") && by_router && from_data

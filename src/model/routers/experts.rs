@@ -6,7 +6,7 @@ use super::region::{Region, Regions};
 use super::report::ExpertForm;
 use super::scores::{is_passive, is_product, skip_passive};
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
 
 /// Joins after the router that are looked at: gates scale inputs in some models, so that experts follow the first join.
 const MAX_JOINS: usize = 6;
@@ -184,8 +184,8 @@ fn of_branches(branches: Branches, region: Region) -> Found {
 }
 
 /// The values of a region that depend on the logits.
-pub(super) fn cone(graph: &ModelGraph<'_>, region: &Region, raw: ValueId) -> std::collections::HashSet<ValueId> {
-    let mut cone = std::collections::HashSet::from([raw]);
+pub(super) fn cone(graph: &ModelGraph<'_>, region: &Region, raw: ValueId) -> FastSet<ValueId> {
+    let mut cone = FastSet::from_iter([raw]);
     for &id in &region.nodes {
         let node = graph.node(id);
         if graph.data_inputs(node).any(|input| cone.contains(&input)) {
@@ -265,7 +265,7 @@ fn stacked_weights(
 fn gathered_weights(
     graph: &ModelGraph<'_>,
     region: &Region,
-    cone: &std::collections::HashSet<ValueId>,
+    cone: &FastSet<ValueId>,
     widths: &[i64],
 ) -> Vec<(NodeId, ValueId, i64)> {
     let looks_up = |id: &NodeId| {
@@ -303,7 +303,7 @@ fn looped_weights(graph: &ModelGraph<'_>, region: &Region, widths: &[i64]) -> Op
 fn region_and_constants(graph: &ModelGraph<'_>, region: &Region) -> Vec<NodeId> {
     let mut nodes = region.nodes.clone();
     let mut stack: Vec<NodeId> = nodes.clone();
-    let mut seen: std::collections::HashSet<NodeId> = nodes.iter().copied().collect();
+    let mut seen: FastSet<NodeId> = nodes.iter().copied().collect();
     while let Some(id) = stack.pop() {
         for input in graph.data_inputs(graph.node(id)) {
             if let Some(before) = graph.producer(input).filter(|_| !graph.value(input).is_data)

@@ -21,7 +21,7 @@ pub(super) fn tensor_ref(graph: &ModelGraph<'_>, id: ValueId, expert_axis: Optio
         scope = graph.scope(parent);
     }
     place.reverse();
-    let shape = value.shape.clone().unwrap_or_default();
+    let shape = value.shape.as_ref().map_or_else(Vec::new, |shape| shape.to_vec());
     TensorRef { name: value.name.to_owned(), place, element: value.element, shape, expert_axis, dense }
 }
 

@@ -2,8 +2,8 @@
 
 use super::report::LookedAt;
 use super::scores::{Trace, is_mask, skip_passive, trace};
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_float};
-use std::collections::{BTreeMap, HashSet};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float};
+use std::collections::BTreeMap;
 
 /// Everything that is decided on the same logits.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Candidate {
 pub(super) fn candidates(graph: &ModelGraph<'_>) -> (Vec<Candidate>, LookedAt) {
     let mut looked_at = LookedAt { nodes: graph.num_nodes(), ..LookedAt::default() };
     let mut by_raw: BTreeMap<ValueId, Candidate> = BTreeMap::new();
-    let mut taken: HashSet<NodeId> = HashSet::new();
+    let mut taken: FastSet<NodeId> = FastSet::default();
     for id in graph.node_ids() {
         let node = graph.node(id);
         let Some(scores) = seed(graph, node, &mut looked_at) else { continue };

@@ -5,8 +5,7 @@ use super::experts::{Found, cone};
 use super::names::weights_of;
 use super::region::Regions;
 use super::scores::{is_product, skip_passive};
-use crate::model::graph::{ModelGraph, NodeId, ValueId};
-use std::collections::HashSet;
+use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId};
 
 /// Nodes after the experts until their sum, shared experts included, is done.
 const MAX_STEPS: usize = 16;
@@ -55,7 +54,7 @@ struct Summands<'r, 'g, 'a> {
     graph: &'g ModelGraph<'a>,
     regions: &'r mut Regions<'g, 'a>,
     floor: Option<NodeId>,
-    experts: HashSet<ValueId>,
+    experts: FastSet<ValueId>,
 }
 
 impl Summands<'_, '_, '_> {

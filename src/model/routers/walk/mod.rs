@@ -7,8 +7,8 @@ mod places;
 use super::kinds::{Findings, Kind, MaskOf, Picked, Scores};
 use super::report::ScoreFunction;
 use super::scores::{is_passive, is_product, skip_passive};
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId};
-use std::collections::{BTreeSet, HashMap};
+use crate::model::graph::{FastMap, ModelGraph, Node, NodeId, ValueId};
+use std::collections::BTreeSet;
 
 /// A router computes few values; an unrolled one has some for each expert.
 const MAX_NODES: usize = 60_000;
@@ -18,7 +18,7 @@ pub(super) struct Walk<'g, 'a> {
     graph: &'g ModelGraph<'a>,
     /// Width of the router, where it is known.
     pub width: Option<i64>,
-    kinds: HashMap<ValueId, Kind>,
+    kinds: FastMap<ValueId, Kind>,
     inside: BTreeSet<NodeId>,
     pub findings: Findings,
 }
@@ -32,7 +32,7 @@ impl<'g, 'a> Walk<'g, 'a> {
         axis: impl Fn(ValueId) -> Option<usize>,
     ) -> Self {
         let mut walk =
-            Self { graph, width, kinds: HashMap::new(), inside: BTreeSet::new(), findings: Findings::default() };
+            Self { graph, width, kinds: FastMap::default(), inside: BTreeSet::new(), findings: Findings::default() };
         let mut waiting = BTreeSet::new();
         for &root in roots {
             let scores = Scores {
