@@ -99,7 +99,7 @@ fn top_k_runs_the_model_again_and_everything_follows() {
     settle(&mut harness);
     let shown = harness.state().state().shown().expect("a result");
     assert_eq!(shown.analysis.top_k, Some(3));
-    let patches = shown.analysis.grid.num_patches() as u64;
+    let patches = shown.analysis.grid_or_whole(moescope::routing::LayerIdx(0)).num_patches() as u64;
     for (layer, stats) in shown.analysis.trace.layers.iter().zip(&shown.analysis.layers) {
         assert_eq!(layer.top_k(), 3);
         assert_eq!(stats.balance.load.iter().sum::<u64>(), patches * 3, "{}", layer.name());
@@ -148,7 +148,7 @@ fn the_pin_is_moved_by_the_keyboard() {
     let mut harness = window();
     let pinned = |harness: &Harness<'static, App>| {
         let state = harness.state().state();
-        let grid = state.shown().expect("a result").analysis.grid;
+        let grid = state.shown().expect("a result").analysis.grid_or_whole(moescope::routing::LayerIdx(0));
         state.view.pinned.map(|patch| grid.row_col(patch))
     };
     harness.key_press_modifiers(egui::Modifiers::SHIFT, egui::Key::ArrowDown);

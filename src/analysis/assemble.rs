@@ -1,39 +1,112 @@
 //! A run's named tensors become predictions and checked routing: the one place where outputs meet the model card.
 
-use super::{Analysis, AnalysisError, LayerStats, Prediction, StageSeconds};
+use super::places::placed;
+use super::{
+    Analysis, AnalysisError, LayerPlace, LayerRecipe, LayerSource, LayerStats, Prediction, ReadingError, ShownLayer,
+    StageSeconds, TokenCount,
+};
 use crate::engine::{RunResult, Tensor, TensorData};
 use crate::input::{DecodedImage, InputTensor};
-use crate::model::{GridCard, LayerCard, ModelCard};
-use crate::routing::{LayerRouting, PatchGrid, RoutingTrace, TopK, softmax, top_indices};
+use crate::model::{GridCard, LayerCard, ModelCard, TokenLayout};
+use crate::routing::{LayerRouting, PixelRect, RoutingTrace, TopK, softmax, top_indices};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Reads a run of one image by the card and computes every statistic of it. `top_k` is what the model was run with.
-/// The seconds of decoding and preprocessing are left at 0 for the caller to fill in.
+/// Reads a run of one image by the card and computes every statistic of it. `layers` are the model's, `top_k` is what it
+/// was run with. The seconds of decoding and preprocessing are left at 0 for the caller to fill in.
+///
+/// A layer that the card declares has to be as declared. One that was found in a graph may turn out to be unreadable: it is
+/// left out, and [`Analysis::unreadable`] says why.
 ///
 /// # Errors
 /// Every [`AnalysisError`] about outputs and routing: the card and the model do not fit together.
 pub fn assemble(
     card: &ModelCard,
+    layers: &[ShownLayer],
     image: &Arc<DecodedImage>,
     tensor: &InputTensor,
     top_k: Option<usize>,
     run: &RunResult,
 ) -> Result<Analysis, AnalysisError> {
     let started = Instant::now();
-    let logits = floats(output(run, &card.logits)?)?.to_vec();
+    let logits = class_logits(card, run)?;
     let predictions = predictions(&logits, &card.labels);
-    let layers = card.layers.iter().map(|layer| layer_routing(layer, card.grid, run)).collect::<Result<_, _>>()?;
-    let trace = RoutingTrace { layers };
+    let mut read = ReadLayers::default();
+    for (source, layer) in layers.iter().enumerate() {
+        read.add(card, (source, layer), tensor.seen, run)?;
+    }
+    let ReadLayers { routings, places, unreadable } = read;
+    let trace = RoutingTrace { layers: routings };
     let layers = trace.layers.iter().map(LayerStats::of).collect();
     let seconds = StageSeconds {
         inference: run.run_secs,
         statistics: started.elapsed().as_secs_f64(),
         ..StageSeconds::default()
     };
-    let grid = PatchGrid { rows: card.grid.rows, cols: card.grid.cols, seen: tensor.seen };
-    let (image, provider) = (Arc::clone(image), run.provider);
-    Ok(Analysis { image, top_k, grid, logits, predictions, trace, layers, seconds, provider })
+    let (image, provider, seen) = (Arc::clone(image), run.provider, tensor.seen);
+    Ok(Analysis { image, top_k, seen, logits, predictions, trace, layers, places, unreadable, seconds, provider })
+}
+
+/// The logits of the first image; none for a model that classifies nothing.
+fn class_logits(card: &ModelCard, run: &RunResult) -> Result<Vec<f32>, AnalysisError> {
+    if card.logits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let logits = floats(output(run, &card.logits)?)?;
+    Ok(logits[..logits.len() / card.input.batch.max(1)].to_vec())
+}
+
+/// The layers of one run, as they are read.
+#[derive(Default)]
+struct ReadLayers {
+    routings: Vec<LayerRouting>,
+    places: Vec<LayerPlace>,
+    unreadable: Vec<String>,
+}
+
+impl ReadLayers {
+    fn add(
+        &mut self,
+        card: &ModelCard,
+        (source, layer): (usize, &ShownLayer),
+        seen: PixelRect,
+        run: &RunResult,
+    ) -> Result<(), AnalysisError> {
+        let (layout, grid) = (layer.card.tokens, card.grid_of(&layer.card));
+        let routings = match &layer.source {
+            LayerSource::Declared => vec![declared(&layer.card, layout, grid, card.input.batch, run)?],
+            LayerSource::Read(recipe) => match read(recipe, layout, grid, card.input.batch, run) {
+                Ok(routings) => routings,
+                Err(error) => {
+                    self.unreadable.push(format!("{}: {error}", recipe.name));
+                    return Ok(());
+                }
+            },
+        };
+        for routing in routings {
+            let (routing, tokens) = placed(routing, layout, grid, seen);
+            self.routings.push(routing);
+            self.places.push(LayerPlace { tokens, source });
+        }
+        Ok(())
+    }
+}
+
+/// A layer of any layout. Tokens that are not those of the grid are shown without a place rather than not at all.
+fn read(
+    recipe: &LayerRecipe,
+    layout: TokenLayout,
+    grid: GridCard,
+    batch: usize,
+    run: &RunResult,
+) -> Result<Vec<LayerRouting>, ReadingError> {
+    let per_image = match layout {
+        TokenLayout::Patches => Some(grid.num_tokens()),
+        TokenLayout::Image => Some(1),
+        TokenLayout::Unplaced => None,
+    };
+    let placed = recipe.read(run, TokenCount { per_image, batch });
+    placed.or_else(|error| recipe.read(run, TokenCount { per_image: None, batch }).map_err(|_| error))
 }
 
 /// The most probable classes, the best first; ties by the lower index, classes whose logit is NaN last.
@@ -49,13 +122,19 @@ fn predictions(logits: &[f32], labels: &[String]) -> Vec<Prediction> {
         .collect()
 }
 
-/// One layer's routing, without the tokens before the first patch.
-fn layer_routing(layer: &LayerCard, grid: GridCard, run: &RunResult) -> Result<LayerRouting, AnalysisError> {
+/// One layer's routing of the first image, as the card documents its outputs.
+fn declared(
+    layer: &LayerCard,
+    layout: TokenLayout,
+    grid: GridCard,
+    batch: usize,
+    run: &RunResult,
+) -> Result<LayerRouting, AnalysisError> {
     let gates = output(run, &layer.gate_probs)?;
     let ids = output(run, &layer.expert_ids)?;
     let weights = output(run, &layer.combine_weights)?;
     let top_k = ids.shape.last().copied().unwrap_or(0);
-    let rows = |tensor: &Tensor, columns: usize| patch_rows(tensor, grid, columns);
+    let rows = |tensor: &Tensor, columns: usize| first_image(tensor, layout, grid, batch, columns);
     Ok(LayerRouting::new(
         layer.name.as_str(),
         layer.num_experts,
@@ -66,21 +145,37 @@ fn layer_routing(layer: &LayerCard, grid: GridCard, run: &RunResult) -> Result<L
     )?)
 }
 
-/// Where the values of the patches lie in a tensor of one row per token, prefix tokens first.
-fn patch_rows(tensor: &Tensor, grid: GridCard, columns: usize) -> Result<std::ops::Range<usize>, AnalysisError> {
-    let patches = grid.rows * grid.cols;
-    let tokens = grid.prefix_tokens + patches;
-    let fits = tensor.shape.last() == Some(&columns) && tensor.shape.iter().product::<usize>() == tokens * columns;
+/// Where the values of the first image lie in a tensor of one row per token, images one after the other.
+fn first_image(
+    tensor: &Tensor,
+    layout: TokenLayout,
+    grid: GridCard,
+    batch: usize,
+    columns: usize,
+) -> Result<std::ops::Range<usize>, AnalysisError> {
+    let found = tensor.shape.iter().product::<usize>();
+    let tokens = match layout {
+        TokenLayout::Patches => grid.num_tokens(),
+        TokenLayout::Image => 1,
+        TokenLayout::Unplaced => found / (columns * batch).max(1),
+    };
+    let fits = tensor.shape.last() == Some(&columns) && found == tokens * columns * batch;
     if fits {
-        Ok(grid.prefix_tokens * columns..tokens * columns)
+        Ok(0..tokens * columns)
     } else {
         Err(AnalysisError::OutputShape {
             name: tensor.name.clone(),
             found: tensor.shape.clone(),
-            expected: format!(
-                "[{tokens}, {columns}]: {} × {} patches after {} other tokens",
-                grid.rows, grid.cols, grid.prefix_tokens
-            ),
+            expected: match layout {
+                TokenLayout::Patches => format!(
+                    "[{}, {columns}]: {} × {} patches and {} other tokens",
+                    tokens * batch,
+                    grid.rows,
+                    grid.cols,
+                    grid.prefix_tokens + grid.suffix_tokens
+                ),
+                TokenLayout::Image | TokenLayout::Unplaced => format!("[{}, {columns}]", tokens * batch),
+            },
         })
     }
 }
@@ -174,7 +269,8 @@ mod tests {
         let seen = PixelRect { x: 0.0, y: 0.0, width: 2.0, height: 1.0 };
         let tensor = InputTensor { shape: [1, 3, 1, 2], data: Arc::new([0.0; 6]), seen };
         let run = RunResult { outputs, run_secs: 0.5, provider: Provider::Cpu };
-        assemble(&card(), &image, &tensor, Some(1), &run)
+        let layer = ShownLayer { card: card().layers.remove(0), source: LayerSource::Declared };
+        assemble(&card(), &[layer], &image, &tensor, Some(1), &run)
     }
 
     #[test]
@@ -209,7 +305,11 @@ mod tests {
                 f32s("scores", &[1, 3], &[0.0; 3]),
                 "names the output \"logits\", but the model gave only scores, gates",
             ),
-            (1, f32s("gates", &[2, 2], &[0.5; 4]), "\"gates\" has shape [2, 2]; the model card needs [3, 2]: 1 × 2"),
+            (
+                1,
+                f32s("gates", &[2, 2], &[0.5; 4]),
+                "\"gates\" has shape [2, 2]; the model card needs [3, 2]: 1 × 2 patches",
+            ),
             (1, f32s("gates", &[2, 3], &[0.5; 6]), "has shape [2, 3]"),
             (2, ids(&[], &[0]), "top-k must be between 1 and 2, not 0"),
             (2, ids(&[3, 3], &[0; 9]), "top-k must be between 1 and 2, not 3"),

@@ -1,16 +1,22 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod layers;
 mod parity;
 mod pipeline;
+mod places;
+mod reading;
 mod recent;
 mod service;
 mod thumbnails;
 mod version;
 
 pub use assemble::assemble;
+pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, MarginBin, Parity, ParityError};
 pub use pipeline::{OpenError, OpenModel, analyse};
+pub use places::TokenPlace;
+pub use reading::{LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};
 pub use version::ModelVersion;
@@ -19,7 +25,8 @@ use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;
 use crate::model::GatingCard;
 use crate::routing::{
-    GateInformation, LayerBalance, LayerRouting, PatchGrid, RoutingError, RoutingTrace, TokenMeasures,
+    GateInformation, LayerBalance, LayerIdx, LayerRouting, PatchGrid, PixelRect, RoutingError, RoutingTrace,
+    TokenMeasures,
 };
 use std::sync::Arc;
 
@@ -30,9 +37,9 @@ pub struct Analysis {
     pub image: Arc<DecodedImage>,
     /// The `top_k` that the model was run with; `None` where the model has no such input.
     pub top_k: Option<usize>,
-    /// How the patches lie on the image.
-    pub grid: PatchGrid,
-    /// Class logits.
+    /// The part of the image that the model saw, in pixels of the image.
+    pub seen: PixelRect,
+    /// Class logits; empty for a model that classifies nothing.
     pub logits: Vec<f32>,
     /// The most probable classes, the best first; at most [`Analysis::NUM_PREDICTIONS`].
     pub predictions: Vec<Prediction>,
@@ -40,6 +47,10 @@ pub struct Analysis {
     pub trace: RoutingTrace,
     /// Measures of every layer of [`trace`](Self::trace), in its order, computed once.
     pub layers: Vec<LayerStats>,
+    /// Where the tokens of every layer lie, in the same order.
+    pub places: Vec<LayerPlace>,
+    /// Layers that could not be read, and why, in words.
+    pub unreadable: Vec<String>,
     /// Where the time went.
     pub seconds: StageSeconds,
     /// The provider that ran the model.
@@ -50,6 +61,18 @@ impl Analysis {
     /// How many predictions are kept.
     pub const NUM_PREDICTIONS: usize = 5;
 
+    /// How the patches of a layer lie on the image; `None` where its tokens have no place there.
+    #[must_use]
+    pub fn grid(&self, layer: LayerIdx) -> Option<PatchGrid> {
+        self.places.get(layer.0)?.tokens.grid()
+    }
+
+    /// The grid of a layer, or one patch over all that the model saw.
+    #[must_use]
+    pub fn grid_or_whole(&self, layer: LayerIdx) -> PatchGrid {
+        self.grid(layer).unwrap_or(PatchGrid { rows: 1, cols: 1, seen: self.seen })
+    }
+
     /// What of the model's outputs cannot be as a router or a classifier means it, in words; empty for a sound result.
     /// `gating` is the model's: not all gates have to sum to 1.
     /// The values stay as the model gave them, and every measure leaves out those that are not finite.
@@ -59,8 +82,21 @@ impl Analysis {
         let scores =
             (scores > 0).then(|| format!("{scores} of {} class scores are NaN or infinite", self.logits.len()));
         let layers = self.trace.layers.iter().zip(&self.layers);
-        scores.into_iter().chain(layers.flat_map(|(routing, stats)| stats.oddities(routing, gating))).collect()
+        scores
+            .into_iter()
+            .chain(self.unreadable.iter().cloned())
+            .chain(layers.flat_map(|(routing, stats)| stats.oddities(routing, gating)))
+            .collect()
     }
+}
+
+/// A layer of an analysis among the layers of its model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerPlace {
+    /// Where its tokens lie.
+    pub tokens: TokenPlace,
+    /// Which of [`OpenModel::layers`] it is. A router in a loop gives a layer for each iteration.
+    pub source: usize,
 }
 
 /// Every measure of one layer for one image.

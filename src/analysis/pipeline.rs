@@ -1,10 +1,11 @@
 //! A model that is ready, and the way of one image through it. Synchronous and without a window: the headless commands
 //! call it directly, the window from a thread of its own.
 
-use super::{Analysis, AnalysisError, ModelVersion, assemble};
+use super::layers::LayerPlan;
+use super::{Analysis, AnalysisError, ModelVersion, ShownLayer, assemble};
 use crate::engine::{
-    Engine, EngineError, Execution, LoadRequest, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult,
-    Tensor, TensorData,
+    EditedModel, Engine, EngineError, Execution, LoadRequest, ModelHandle, NotStarted, Placement, Provider, RunRequest,
+    RunResult, Tensor, TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
 use crate::model::routers::{RouterReport, routers_of};
@@ -27,6 +28,10 @@ pub struct OpenModel {
     pub description: ModelDescription,
     /// The routers that its graph has, whatever its card says.
     pub routers: Arc<RouterReport>,
+    /// The layers that are shown, in the order in which they run.
+    pub layers: Vec<ShownLayer>,
+    /// Why routers that were found are not shown; `None` where nothing is missing.
+    pub hidden_routing: Option<String>,
     /// The engine's handle.
     pub handle: ModelHandle,
     /// How it was asked to run.
@@ -68,8 +73,21 @@ impl OpenModel {
         let routers = Arc::new(routers_of(&model));
         let (card, card_source) = description.card()?;
         let version = version.with(description.external_files.iter().cloned());
-        let request = LoadRequest { model: path.to_path_buf(), edited: None, execution: execution.clone() };
-        let loaded = engine.load_since(since, &request).map_err(|error| explained(error, &description))?;
+        let plan = LayerPlan::new(&card, &routers, &description);
+        let load = |edited| {
+            let request = LoadRequest { model: path.to_path_buf(), edited, execution: execution.clone() };
+            engine.load_since(since, &request)
+        };
+        let (layers, loaded, hidden_routing) = match plan.shown(&model, &file, path) {
+            Ok((layers, None)) => (layers, load(None), None),
+            Ok((layers, Some(edited))) => match load(Some(EditedModel(edited))) {
+                // The model may be one that runs, only not with its routing shown.
+                Err(EngineError::Load { reason, .. }) => (plan.without_edit(), load(None), Some(reason)),
+                loaded => (layers, loaded, None),
+            },
+            Err(error) => (plan.without_edit(), load(None), Some(error.to_string())),
+        };
+        let loaded = loaded.map_err(|error| explained(error, &description))?;
         Ok(Self {
             path: path.to_path_buf(),
             card,
@@ -77,6 +95,8 @@ impl OpenModel {
             version,
             description,
             routers,
+            layers,
+            hidden_routing,
             handle: loaded.model,
             execution: execution.clone(),
             provider: loaded.provider,
@@ -157,5 +177,5 @@ pub fn analyse(
 ) -> Result<Analysis, AnalysisError> {
     let top_k = model.top_k(top_k)?;
     let run = model.run(engine, tensor, top_k)?;
-    assemble(&model.card, image, tensor, top_k, &run)
+    assemble(&model.card, &model.layers, image, tensor, top_k, &run)
 }

@@ -45,8 +45,8 @@ impl Session {
         let tensor = preprocess(&image, &self.model.card.input)?;
         let preprocess = started.elapsed().as_secs_f64();
         let run = self.model.run(&self.engine, &tensor, top_k).with_context(|| source.to_string())?;
-        let mut analysis =
-            assemble(&self.model.card, &image, &tensor, top_k, &run).with_context(|| source.to_string())?;
+        let mut analysis = assemble(&self.model.card, &self.model.layers, &image, &tensor, top_k, &run)
+            .with_context(|| source.to_string())?;
         analysis.seconds.decode = decode;
         analysis.seconds.preprocess = preprocess;
         Ok(SourceAnalysis { analysis, tensor, run })

@@ -31,7 +31,7 @@ struct LayerRecord<'a> {
     name: &'a str,
     num_experts: usize,
     top_k: usize,
-    grid: [usize; 2],
+    grid: Option<[usize; 2]>,
     experts: Vec<&'a [ExpertIdx]>,
     weights: Vec<&'a [f32]>,
     gate_entropy: &'a [f32],
@@ -60,13 +60,13 @@ impl<'a> Record<'a> {
     pub(super) const SCHEMA: &'static str = "moescope-classify/1";
 
     pub(super) fn new(image: &'a Path, model: &'a OpenModel, analysis: &'a Analysis) -> Self {
-        let grid = [analysis.grid.rows, analysis.grid.cols];
-        let layers = analysis.trace.layers.iter().zip(&analysis.layers);
+        let grids = analysis.places.iter().map(|place| place.tokens.grid().map(|grid| [grid.rows, grid.cols]));
+        let layers = analysis.trace.layers.iter().zip(&analysis.layers).zip(grids);
         Self {
             schema: Self::SCHEMA,
             image: image.to_string_lossy(),
             image_size: [analysis.image.width, analysis.image.height],
-            seen: analysis.grid.seen,
+            seen: analysis.seen,
             model: model.path.to_string_lossy(),
             model_name: &model.card.name,
             assumption: model.assumption(),
@@ -75,20 +75,20 @@ impl<'a> Record<'a> {
             seconds: analysis.seconds,
             predictions: &analysis.predictions,
             oddities: analysis.oddities(&model.card.gating),
-            layers: layers.map(|(routing, stats)| layer(routing, stats, grid)).collect(),
+            layers: layers.map(|((routing, stats), grid)| layer(routing, stats, grid)).collect(),
         }
     }
 }
 
-fn layer<'a>(routing: &'a LayerRouting, stats: &'a LayerStats, grid: [usize; 2]) -> LayerRecord<'a> {
+fn layer<'a>(routing: &'a LayerRouting, stats: &'a LayerStats, grid: Option<[usize; 2]>) -> LayerRecord<'a> {
     let (balance, top_k) = (&stats.balance, routing.top_k());
     LayerRecord {
         name: routing.name(),
         num_experts: routing.num_experts(),
         top_k,
         grid,
-        experts: routing.experts().chunks_exact(top_k).collect(),
-        weights: routing.weights().chunks_exact(top_k).collect(),
+        experts: routing.patches().map(|patch| routing.experts_of(patch)).collect(),
+        weights: routing.patches().map(|patch| routing.weights_of(patch)).collect(),
         gate_entropy: &stats.tokens.entropy,
         margin: &stats.tokens.margin,
         load: &balance.load,

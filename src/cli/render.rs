@@ -7,6 +7,7 @@ use crate::analysis::Analysis;
 use crate::render::offscreen::{HeatmapPicture, Offscreen};
 use crate::render::{HeatmapStyle, Overlay};
 use crate::report::write_whole;
+use crate::routing::LayerIdx;
 use anyhow::Context;
 use image::codecs::png::PngEncoder;
 use std::path::Path;
@@ -60,12 +61,13 @@ fn overlay(args: &RenderArgs, session: &Session, layer: usize, top_k: Option<usi
 
 fn draw(analysis: &Analysis, layer: usize, overlay: Overlay, args: &RenderArgs) -> anyhow::Result<()> {
     let image = &analysis.image;
+    let grid = analysis.grid(LayerIdx(layer)).context("the tokens of this layer have no place on the image")?;
     let picture = HeatmapPicture {
         image_size: [image.width, image.height],
         rgba: &image.rgba,
         trace: &analysis.trace,
         layer,
-        grid: analysis.grid,
+        grid,
         style: HeatmapStyle { overlay, ..HeatmapStyle::default() },
     };
     let size = args.size.unwrap_or_else(|| natural_size(picture.image_size));

@@ -89,6 +89,21 @@ impl LayerRouting {
         Ok(Self { name, num_experts, top_k, gate_probs, experts, weights })
     }
 
+    /// The routing of some tokens, in the order of `tokens`, each below [`num_tokens`](Self::num_tokens).
+    #[must_use]
+    pub fn of_tokens(&self, tokens: &[usize]) -> Self {
+        let rows = |len: usize| tokens.iter().map(move |token| token * len..(token + 1) * len);
+        let gates = if self.gate_probs.is_empty() { 0 } else { self.num_experts };
+        Self {
+            name: self.name.clone(),
+            num_experts: self.num_experts,
+            top_k: self.top_k,
+            gate_probs: rows(gates).flat_map(|row| &self.gate_probs[row]).copied().collect(),
+            experts: rows(self.top_k()).flat_map(|row| &self.experts[row]).copied().collect(),
+            weights: rows(self.top_k()).flat_map(|row| &self.weights[row]).copied().collect(),
+        }
+    }
+
     /// The layer's name, as the model card gives it.
     #[must_use]
     pub fn name(&self) -> &str {

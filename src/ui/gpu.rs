@@ -155,7 +155,7 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
         image: image_key(picture.image),
         routing: picture.outcome.map(|outcome| outcome_key(outcome.id)),
         layer: ctx.state.view.layer.0,
-        grid: picture.outcome.map_or(without, |outcome| outcome.analysis.grid),
+        grid: picture.outcome.map_or(without, |outcome| outcome.analysis.grid_or_whole(ctx.state.view.layer)),
         image_size: size.into(),
         view_px: physical(pane, pixels_per_point),
         image_px: physical(picture.image_rect, pixels_per_point),
@@ -169,14 +169,14 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
 
 fn style(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, small: bool) -> HeatmapStyle {
     let settings = &ctx.state.settings;
-    let has_routing = picture.outcome.is_some();
+    let has_routing = picture.outcome.is_some_and(|outcome| outcome.analysis.grid(ctx.state.view.layer).is_some());
     HeatmapStyle {
         overlay: if has_routing { picture.overlay } else { Overlay::None },
         opacity: settings.opacity,
         weight_opacity: true,
         grid_lines: settings.grid && !small && has_routing,
-        dim_outside: settings.crop && has_routing,
-        lit_expert: ctx.state.view.lit_expert.map(|expert| expert.0),
+        dim_outside: settings.crop && picture.outcome.is_some(),
+        lit_expert: ctx.state.view.lit_expert.filter(|_| has_routing).map(|expert| expert.0),
         background: ui.visuals().extreme_bg_color.to_normalized_gamma_f32(),
         dark: ui.visuals().dark_mode,
         pixels_per_point: ui.ctx().pixels_per_point(),
@@ -190,7 +190,7 @@ pub const HEATMAP_PANE: PaneId = PaneId(0);
 /// Draws a result small: what the model saw is fitted into a rectangle.
 pub fn thumbnail_ui(ui: &Ui, ctx: &ViewCtx<'_>, pane: PaneId, outcome: &Outcome, overlay: Overlay, rect: Rect) {
     let analysis = &outcome.analysis;
-    let seen = analysis.grid.seen;
+    let seen = analysis.seen;
     let scale = (rect.size() / vec2(seen.width, seen.height).max(vec2(1.0, 1.0))).min_elem();
     let middle = vec2(seen.x + seen.width / 2.0, seen.y + seen.height / 2.0);
     let size = vec2(analysis.image.width as f32, analysis.image.height as f32);

@@ -24,7 +24,7 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
     let (Some(layer), Some(stats)) = (analysis.trace.layers.get(layer_index), analysis.layers.get(layer_index)) else {
         return;
     };
-    let grid = analysis.grid;
+    let Some(grid) = analysis.grid(ctx.state.view.layer) else { return };
     let scale = picture.image_rect.width() / picture.pixels.width as f32;
     let rect_of = |patch: PatchIdx| {
         let pixels = grid.pixels_from_patch(patch);

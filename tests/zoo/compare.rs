@@ -1,9 +1,9 @@
 //! Compares one tensor of a router with what PyTorch recorded.
 
-use crate::row::{Golden, Row, as_floats};
-use moescope::engine::Tensor;
+use crate::row::{Golden, Row};
+use moescope::engine::{Tensor, TensorData};
 use moescope::model::routers::TensorRef;
-use ndarray::{Array2, ArrayD, Axis};
+use ndarray::{Array2, ArrayD, Axis, IxDyn};
 use serde_json::Value;
 
 /// How far weights and scores may differ.
@@ -112,4 +112,13 @@ fn sort_rows(array: &mut Array2<f64>) {
         values.sort_by(f64::total_cmp);
         row.iter_mut().zip(values).for_each(|(to, from)| *to = from);
     }
+}
+
+/// A tensor of the engine as floats.
+fn as_floats(tensor: &Tensor) -> ArrayD<f64> {
+    let values: Vec<f64> = match &tensor.data {
+        TensorData::F32(floats) => floats.iter().map(|&float| f64::from(float)).collect(),
+        TensorData::I64(ints) => ints.iter().map(|&int| int as f64).collect(),
+    };
+    ArrayD::from_shape_vec(IxDyn(&tensor.shape), values).unwrap()
 }

@@ -1,7 +1,7 @@
 //! A row of the zoo: row.json and golden.npz, as models/zoo/README.md describes them.
 
 use moescope::engine::{Tensor, TensorData};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyExt, ReadableElement};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -104,13 +104,4 @@ impl Golden {
         let bools = || Self::array::<bool>(&bytes).map(|array| array.mapv(f64::from));
         Some(floats.or_else(ints).or_else(bools).unwrap())
     }
-}
-
-/// A tensor of the engine as floats.
-pub fn as_floats(tensor: &Tensor) -> ArrayD<f64> {
-    let values: Vec<f64> = match &tensor.data {
-        TensorData::F32(floats) => floats.iter().map(|&float| f64::from(float)).collect(),
-        TensorData::I64(ints) => ints.iter().map(|&int| int as f64).collect(),
-    };
-    ArrayD::from_shape_vec(IxDyn(&tensor.shape), values).unwrap()
 }

@@ -137,6 +137,9 @@ pub struct LayerCard {
     /// How logits become a choice and weights, where those are computed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<GatingRule>,
+    /// Name of the router that the finder finds: its tensors are taken, wherever they lie in the graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
     /// What its tokens are.
     #[serde(default, skip_serializing_if = "TokenLayout::is_patches")]
     pub tokens: TokenLayout,

@@ -47,7 +47,7 @@ pub fn heatmap_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     }
     steer(ui, &response, &mut local.camera, pane, size);
     let image_rect = local.camera.image_rect(pane, size);
-    let grid = outcome.map(|outcome| outcome.analysis.grid);
+    let grid = outcome.and_then(|outcome| outcome.analysis.grid(ctx.state.view.layer));
     update_hover(ui, &response, local, grid, (image_rect, size));
     if let (true, Some(patch)) = (response.clicked(), local.hovered) {
         ctx.send(Command::Pin(patch));

@@ -17,7 +17,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         ui.weak("Point at a patch to see its gate; click to pin it");
         return;
     };
-    let (row, col) = shown.analysis.grid.row_col(patch);
+    let (row, col) = shown.analysis.grid_or_whole(ctx.state.view.layer).row_col(patch);
     ui.horizontal(|ui| {
         ui.label(design::heading(&format!("Patch ({row}, {col})")))
             .on_hover_text(format!("Row {row}, column {col}, both from 0: token {} of this image", patch.0));

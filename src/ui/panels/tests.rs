@@ -1,7 +1,7 @@
 //! Panels alone, with states that no bundled model brings about: a layer of thousands of experts.
 
 use super::{legend::legend_ui, load::load_ui, toolbar::toolbar_ui};
-use crate::analysis::{Analysis, ImageId, LayerStats, Outcome, OutcomeId, StageSeconds};
+use crate::analysis::{Analysis, ImageId, LayerPlace, LayerStats, Outcome, OutcomeId, StageSeconds, TokenPlace};
 use crate::engine::Provider;
 use crate::input::{DecodedImage, ImageSource};
 use crate::routing::{ExpertIdx, LayerRouting, PatchGrid, PixelRect, RoutingTrace, TopK};
@@ -30,7 +30,9 @@ fn state() -> AppState {
     let analysis = Analysis {
         image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 14, height: 14, rgba }),
         top_k: None,
-        grid: PatchGrid { rows: 14, cols: 14, seen },
+        seen,
+        places: vec![LayerPlace { tokens: TokenPlace::Patches(PatchGrid { rows: 14, cols: 14, seen }), source: 0 }],
+        unreadable: Vec::new(),
         logits: vec![0.0],
         predictions: Vec::new(),
         layers: vec![LayerStats::of(&layer)],

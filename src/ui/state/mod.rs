@@ -360,7 +360,7 @@ impl AppState {
     }
 
     fn move_pin(&mut self, rows: isize, cols: isize) {
-        let Some(grid) = self.results.shown().map(|shown| shown.analysis.grid) else { return };
+        let Some(grid) = self.results.shown().and_then(|shown| shown.analysis.grid(self.view.layer)) else { return };
         let Some(pinned) = self.view.pinned else {
             self.view.pinned = grid.patch_at(grid.rows / 2, grid.cols / 2);
             return self.clamp_view();

@@ -1,7 +1,7 @@
 //! Commands and events against the state, without a window, a worker or a GPU.
 
 use super::*;
-use crate::analysis::{Analysis, LayerStats, ModelVersion, OutcomeId, StageSeconds};
+use crate::analysis::{Analysis, LayerPlace, LayerStats, ModelVersion, OutcomeId, StageSeconds, TokenPlace};
 use crate::engine::{ModelHandle, Provider};
 use crate::input::ImageSource;
 use crate::model::{CardSource, ModelCard, ModelDescription};
@@ -17,11 +17,15 @@ fn layer(top_k: usize) -> LayerRouting {
 
 fn analysis(top_k: usize) -> Analysis {
     let layers = vec![layer(top_k), layer(top_k)];
+    let seen = PixelRect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
+    let tokens = TokenPlace::Patches(PatchGrid { rows: 1, cols: 1, seen });
     let rgba = vec![0; 4].into();
     Analysis {
         image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 1, height: 1, rgba }),
         top_k: Some(top_k),
-        grid: PatchGrid { rows: 1, cols: 1, seen: PixelRect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 } },
+        seen,
+        places: [0, 1].map(|source| LayerPlace { tokens, source }).into(),
+        unreadable: Vec::new(),
         logits: vec![0.0],
         predictions: Vec::new(),
         layers: layers.iter().map(LayerStats::of).collect(),
@@ -66,6 +70,8 @@ pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
             num_weights: 0,
         },
         routers: Default::default(),
+        layers: Vec::new(),
+        hidden_routing: None,
         handle: ModelHandle(0),
         execution: Default::default(),
         provider: Provider::Cpu,

@@ -1,0 +1,131 @@
+//! Which layers of a model are shown, and which outputs of the graph carry their routing.
+//!
+//! A card may name outputs, inner tensors, a router that the finder finds, or nothing at all: then every router that was
+//! found is a layer. What is no output of the graph becomes one, in an edited model that the engine loads in place of the
+//! file's (`model::instrument`); the file itself is not touched.
+
+use super::reading::{LayerRecipe, Recomputed};
+use crate::model::proto::ModelProto;
+use crate::model::routers::{Router, RouterReport, TensorRef};
+use crate::model::{InstrumentError, LayerCard, ModelCard, ModelDescription, expose};
+use bytes::Bytes;
+use prost::Message;
+use std::path::Path;
+
+/// One MoE layer that is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownLayer {
+    /// What the card says of it, or what was found.
+    pub card: LayerCard,
+    /// Where its routing comes from.
+    pub source: LayerSource,
+}
+
+/// Where a layer's routing comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerSource {
+    /// Outputs of the graph, laid out as the model card documents it.
+    Declared,
+    /// Tensors of any layout, and what is computed again from them.
+    Read(Box<LayerRecipe>),
+}
+
+impl ShownLayer {
+    /// What of the layer's routing is computed again, because the graph does not have it.
+    #[must_use]
+    pub fn recomputed(&self) -> Recomputed {
+        match &self.source {
+            LayerSource::Declared => Recomputed::default(),
+            LayerSource::Read(recipe) => recipe.recomputed(),
+        }
+    }
+}
+
+/// The layers of a model, before it is known whether their tensors can be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LayerPlan {
+    layers: Vec<PlannedLayer>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct PlannedLayer {
+    card: LayerCard,
+    /// `None` where the card's outputs are read as the card documents them.
+    recipe: Option<LayerRecipe<TensorRef>>,
+}
+
+impl LayerPlan {
+    /// The card's layers, or else the routers that were found.
+    pub fn new(card: &ModelCard, routers: &RouterReport, description: &ModelDescription) -> Self {
+        let of_card = card.layers.iter().map(|layer| PlannedLayer::of_card(layer, routers, description));
+        let found = || routers.routers.iter().map(PlannedLayer::found).collect();
+        Self { layers: if card.layers.is_empty() { found() } else { of_card.collect() } }
+    }
+
+    /// The layers with the outputs of the graph as it is: those that would need others are left out.
+    pub fn without_edit(&self) -> Vec<ShownLayer> {
+        let declared = self.layers.iter().filter(|layer| layer.recipe.is_none());
+        declared.map(|layer| ShownLayer { card: layer.card.clone(), source: LayerSource::Declared }).collect()
+    }
+
+    /// The layers, and the model with what they need as outputs; no model where it has them already.
+    ///
+    /// # Errors
+    /// [`InstrumentError`] when a tensor is not where it was found.
+    pub fn shown(
+        &self,
+        model: &ModelProto,
+        file: &Bytes,
+        path: &Path,
+    ) -> Result<(Vec<ShownLayer>, Option<Bytes>), InstrumentError> {
+        let wanted: Vec<&TensorRef> =
+            self.layers.iter().filter_map(|layer| layer.recipe.as_ref()).flat_map(LayerRecipe::tensors).collect();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let exposed = expose(model, file, &name, &wanted)?;
+        let output_of = |tensor: &TensorRef| {
+            let at = wanted.iter().position(|wanted| *wanted == tensor)?;
+            exposed.outputs.get(at).cloned()
+        };
+        let layers = self.layers.iter().map(|layer| ShownLayer {
+            card: layer.card.clone(),
+            source: match &layer.recipe {
+                None => LayerSource::Declared,
+                Some(recipe) => LayerSource::Read(Box::new(recipe.shown(output_of))),
+            },
+        });
+        let before = model.graph.as_ref().map_or(0, |graph| graph.output.len());
+        let after = exposed.model.graph.as_ref().map_or(0, |graph| graph.output.len());
+        Ok((layers.collect(), (after > before).then(|| Bytes::from(exposed.model.encode_to_vec()))))
+    }
+}
+
+impl PlannedLayer {
+    fn of_card(layer: &LayerCard, routers: &RouterReport, description: &ModelDescription) -> Self {
+        let found = layer.router.as_ref().and_then(|name| routers.routers.iter().find(|router| router.name == *name));
+        let recipe = match found {
+            Some(router) => Some(LayerRecipe { name: layer.name.clone(), ..LayerRecipe::of(router) }),
+            None if is_declared(layer, description) => None,
+            None => Some(LayerRecipe::of_card(layer)),
+        };
+        Self { card: layer.clone(), recipe }
+    }
+
+    fn found(router: &Router) -> Self {
+        let card = LayerCard {
+            name: router.name.clone(),
+            num_experts: router.num_experts,
+            router: Some(router.name.clone()),
+            top_k: router.top_k,
+            rule: Some(router.rule),
+            shared_experts: router.shared_experts,
+            ..LayerCard::default()
+        };
+        Self { card, recipe: Some(LayerRecipe::of(router)) }
+    }
+}
+
+/// Whether all three tensors are outputs of the graph.
+fn is_declared(layer: &LayerCard, description: &ModelDescription) -> bool {
+    let is_output = |name: &String| description.outputs.iter().any(|output| output.name == *name);
+    [&layer.gate_probs, &layer.expert_ids, &layer.combine_weights].into_iter().all(is_output)
+}

@@ -1,0 +1,217 @@
+//! Which experts each token has, from the tensors of every kind of rule.
+
+use super::rows::Rows;
+use super::scores::score_row;
+use super::{Choices, LayerRecipe, ReadingError, ShownTensor, TokenCount, output, rows_of};
+use crate::engine::{RunResult, Tensor};
+use crate::model::routers::{GatingRule, ScoreFunction};
+use crate::routing::{ExpertIdx, RoutingError, softmax, top_indices};
+
+/// The choices of all tokens in their order.
+pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> Result<Vec<Choices>, ReadingError> {
+    match (&recipe.expert_ids, &recipe.combine_weights) {
+        (Some(ids), weights) if recipe.rule == GatingRule::ExpertChoice => {
+            by_experts(recipe, run, ids, weights.as_ref())
+        }
+        (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => slots(recipe, output(run, weights)?, tokens),
+        (Some(ids), weights) => by_tokens(recipe, run, ids, weights.as_ref(), tokens),
+        (None, Some(weights)) => dense(recipe, run, weights),
+        (None, None) => again(recipe, run),
+    }
+}
+
+/// Each token names its experts.
+fn by_tokens(
+    recipe: &LayerRecipe,
+    run: &RunResult,
+    ids: &ShownTensor,
+    weights: Option<&ShownTensor>,
+    tokens: TokenCount,
+) -> Result<Vec<Choices>, ReadingError> {
+    let tensor = output(run, ids)?;
+    let ids = joined_heads(recipe, Rows::integers(tensor, ids.axis_from_end), tokens, tensor)?;
+    let weighted = match weights {
+        // A choice without a weight counts in full.
+        None => Rows { values: vec![1.0; ids.values.len()], columns: ids.columns },
+        Some(shown) => {
+            let tensor = output(run, shown)?;
+            let rows = Rows::floats(tensor, shown.axis_from_end);
+            if shown.dense { picked(recipe, &rows, &ids, tensor)? } else { as_many(rows, &ids, tensor)? }
+        }
+    };
+    let is_taken = |weight: f32| !matches!(recipe.rule, GatingRule::TopP | GatingRule::Threshold) || weight != 0.0;
+    let choice = |(&id, &weight): (&i64, &f32)| Ok((expert(recipe, id)?, weight));
+    let of_token = |(ids, weights): (&[i64], &[f32])| {
+        let choices = ids.iter().zip(weights).filter(|&(_, &weight)| is_taken(weight)).map(choice);
+        let mut choices = choices.collect::<Result<Choices, ReadingError>>()?;
+        if recipe.rule == GatingRule::ProductKey {
+            // Every head ranks its own; together their weights do.
+            choices.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        }
+        Ok(choices)
+    };
+    ids.iter().zip(weighted.iter()).map(of_token).collect()
+}
+
+/// Heads that choose for the same token, side by side.
+fn joined_heads(
+    recipe: &LayerRecipe,
+    ids: Rows<i64>,
+    tokens: TokenCount,
+    tensor: &Tensor,
+) -> Result<Rows<i64>, ReadingError> {
+    if recipe.rule != GatingRule::ProductKey {
+        return Ok(ids);
+    }
+    let heads = match tokens.per_image {
+        Some(per_image) => ids.len() / (per_image * tokens.batch).max(1),
+        // [.., tokens, heads, k]
+        None => tensor.shape.len().checked_sub(2).map_or(1, |at| tensor.shape[at]),
+    };
+    let columns = ids.columns * heads.max(1);
+    ids.with_columns(columns).ok_or_else(|| misfit(tensor, format!("{heads} heads")))
+}
+
+/// The weights of the chosen, where there is one for every expert.
+fn picked(
+    recipe: &LayerRecipe,
+    dense: &Rows<f32>,
+    ids: &Rows<i64>,
+    tensor: &Tensor,
+) -> Result<Rows<f32>, ReadingError> {
+    if dense.columns != recipe.num_experts || dense.len() != ids.len() {
+        return Err(misfit(tensor, format!("{} tokens of {} experts", ids.len(), recipe.num_experts)));
+    }
+    let weight = |row: usize, &id: &i64| Ok(dense.row(row)[expert(recipe, id)?.0 as usize]);
+    let values = ids.iter().enumerate().flat_map(|(row, ids)| ids.iter().map(move |id| weight(row, id)));
+    Ok(Rows { values: values.collect::<Result<_, ReadingError>>()?, columns: ids.columns })
+}
+
+/// One weight for each choice, whatever axes they have.
+fn as_many(weights: Rows<f32>, ids: &Rows<i64>, tensor: &Tensor) -> Result<Rows<f32>, ReadingError> {
+    if weights.values.len() != ids.values.len() {
+        return Err(misfit(tensor, format!("{} choices of {} tokens", ids.columns, ids.len())));
+    }
+    Ok(Rows { values: weights.values, columns: ids.columns })
+}
+
+/// Every expert has a weight; those with none are not chosen.
+fn dense(recipe: &LayerRecipe, run: &RunResult, weights: &ShownTensor) -> Result<Vec<Choices>, ReadingError> {
+    let tensor = output(run, weights)?;
+    let rows = Rows::floats(tensor, weights.axis_from_end);
+    if rows.columns != recipe.num_experts {
+        return Err(misfit(tensor, format!("a weight for each of {} experts", recipe.num_experts)));
+    }
+    Ok(rows.iter().map(heaviest_first).collect())
+}
+
+fn heaviest_first(weights: &[f32]) -> Choices {
+    let order = top_indices(weights, weights.len()).into_iter();
+    order.filter(|&expert| weights[expert] != 0.0).map(|at| (ExpertIdx(at as u32), weights[at])).collect()
+}
+
+/// Slots of experts, of which every token takes a share: an expert's weight is what its slots have together. Slots of an
+/// expert lie side by side.
+fn slots(recipe: &LayerRecipe, tensor: &Tensor, tokens: TokenCount) -> Result<Vec<Choices>, ReadingError> {
+    let flat = Rows::floats(tensor, None);
+    let columns = match tokens.per_image {
+        Some(per_image) => flat.values.len() / (per_image * tokens.batch).max(1),
+        None => tensor.shape.last().copied().unwrap_or(0),
+    };
+    let of_expert = columns / recipe.num_experts;
+    let misfits = || misfit(tensor, format!("slots of {} experts", recipe.num_experts));
+    if of_expert == 0 || columns % recipe.num_experts != 0 {
+        return Err(misfits());
+    }
+    let rows = flat.with_columns(columns).ok_or_else(misfits)?;
+    let shares = |row: &[f32]| row.chunks_exact(of_expert).map(|slots| slots.iter().sum()).collect::<Vec<f32>>();
+    Ok(rows.iter().map(|row| heaviest_first(&shares(row))).collect())
+}
+
+/// Each expert names its tokens: `[.., E, C]`, tokens counted within whatever is in front of E.
+fn by_experts(
+    recipe: &LayerRecipe,
+    run: &RunResult,
+    ids: &ShownTensor,
+    weights: Option<&ShownTensor>,
+) -> Result<Vec<Choices>, ReadingError> {
+    let tensor = output(run, ids)?;
+    let ids = Rows::integers(tensor, ids.axis_from_end);
+    let groups = ids.len() / recipe.num_experts;
+    let gates = rows_of(run, recipe.gate_probs.as_ref().or(recipe.gate_logits.as_ref()))?;
+    let total = gates.as_ref().map(Rows::len).ok_or(ReadingError::Missing { what: "gates of all tokens" })?;
+    if groups == 0 || ids.len() % recipe.num_experts != 0 || total % groups != 0 {
+        return Err(misfit(tensor, format!("tokens of each of {} experts", recipe.num_experts)));
+    }
+    let weights = match weights {
+        None => None,
+        Some(shown) => Some((Rows::floats(output(run, shown)?, shown.axis_from_end), shown.dense, output(run, shown)?)),
+    };
+    let in_group = total / groups;
+    let mut choices = vec![Choices::new(); total];
+    for (row, tokens) in ids.iter().enumerate() {
+        let (group, expert) = (row / recipe.num_experts, row % recipe.num_experts);
+        for (slot, &id) in tokens.iter().enumerate() {
+            let of_group = usize::try_from(id).ok().filter(|&id| id < in_group);
+            let token = of_group.map(|id| group * in_group + id);
+            let token = token.ok_or_else(|| misfit(tensor, format!("tokens below {in_group}, not {id}")))?;
+            let weight = match &weights {
+                None => 1.0,
+                Some((rows, true, _)) if rows.columns == recipe.num_experts && rows.len() == total => {
+                    rows.row(token)[expert]
+                }
+                Some((rows, false, _)) if rows.values.len() == ids.values.len() => {
+                    rows.values[row * ids.columns + slot]
+                }
+                Some((_, _, tensor)) => return Err(misfit(tensor, "the tokens that experts chose".to_owned())),
+            };
+            choices[token].push((ExpertIdx(expert as u32), weight));
+        }
+    }
+    choices.iter_mut().for_each(|choices| choices.sort_by(|(_, a), (_, b)| b.total_cmp(a)));
+    Ok(choices)
+}
+
+/// The choice worked out from the logits, where the graph does not have it as a tensor.
+fn again(recipe: &LayerRecipe, run: &RunResult) -> Result<Vec<Choices>, ReadingError> {
+    let logits = rows_of(run, recipe.gate_logits.as_ref())?.ok_or(ReadingError::Missing { what: "gate logits" })?;
+    if logits.columns != recipe.num_experts {
+        let shown = recipe.gate_logits.as_ref().ok_or(ReadingError::Missing { what: "gate logits" })?;
+        return Err(misfit(output(run, shown)?, format!("a logit for each of {} experts", recipe.num_experts)));
+    }
+    logits.iter().map(|row| chosen(recipe, row)).collect()
+}
+
+/// One token's choice by the recipe's rule.
+fn chosen(recipe: &LayerRecipe, logits: &[f32]) -> Result<Choices, ReadingError> {
+    use GatingRule as Rule;
+    let top_k = recipe.top_k.unwrap_or(1).min(logits.len());
+    let best = || top_indices(logits, top_k);
+    let (experts, weights, renormalized) = match recipe.rule {
+        Rule::Soft => return Ok(heaviest_first(&score_row(logits, recipe.score))),
+        Rule::SoftmaxThenTopK => (best(), softmax(logits), false),
+        Rule::SoftmaxThenTopKRenormalized | Rule::TopKThenSoftmax => (best(), softmax(logits), true),
+        Rule::SigmoidThenTopK => (best(), score_row(logits, ScoreFunction::Sigmoid), false),
+        Rule::SigmoidThenTopKRenormalized => (best(), score_row(logits, ScoreFunction::Sigmoid), true),
+        Rule::SqrtSoftplusThenTopK => (best(), score_row(logits, ScoreFunction::SqrtSoftplus), false),
+        Rule::SqrtSoftplusThenTopKRenormalized => (best(), score_row(logits, ScoreFunction::SqrtSoftplus), true),
+        Rule::ArgMax => (top_indices(logits, 1), vec![1.0; logits.len()], false),
+        rule => return Err(ReadingError::Rule { rule }),
+    };
+    let kept: f64 = experts.iter().map(|&expert| f64::from(weights[expert])).sum();
+    let scale = if renormalized { kept } else { 1.0 };
+    let weight = |expert: usize| (f64::from(weights[expert]) / scale) as f32;
+    Ok(experts.into_iter().map(|expert| (ExpertIdx(expert as u32), weight(expert))).collect())
+}
+
+fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
+    let inside = u32::try_from(id).ok().filter(|&id| (id as usize) < recipe.num_experts).map(ExpertIdx);
+    inside.ok_or_else(|| {
+        let (layer, num_experts) = (recipe.name.clone(), recipe.num_experts);
+        RoutingError::Expert { layer, expert: id, num_experts }.into()
+    })
+}
+
+fn misfit(tensor: &Tensor, expected: String) -> ReadingError {
+    ReadingError::Shape { name: tensor.name.clone(), shape: tensor.shape.clone(), expected }
+}

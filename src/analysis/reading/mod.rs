@@ -1,0 +1,253 @@
+//! A router's tensors become choices: which experts each token has, and with what weight.
+//!
+//! Graphs of unknown origin lay their routing out in many ways: experts before tokens, a weight for every expert or one
+//! for every choice, tokens chosen by experts, slots. Everything that is shown later has one form,
+//! [`LayerRouting`]; this is the only place that knows the others. What the graph does not have is computed here again from
+//! the gate logits, by the rule that was read from the graph, and [`Recomputed`] says so.
+
+mod choices;
+mod rows;
+mod scores;
+
+use crate::engine::{RunResult, Tensor};
+use crate::model::LayerCard;
+use crate::model::routers::{GatingRule, Router, ScoreFunction, TensorRef};
+use crate::routing::{ExpertIdx, LayerRouting, RoutingError};
+use rows::Rows;
+
+/// Gate probabilities of more experts than this are left out: no chart could show them, and a layer of a million experts
+/// would need gigabytes.
+const MAX_GATED_EXPERTS: usize = 1 << 16;
+
+/// How one layer's routing is put together from outputs of the graph, or, with another `T`, from its tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerRecipe<T = ShownTensor> {
+    /// Name for people.
+    pub name: String,
+    /// E.
+    pub num_experts: usize,
+    /// k, where it is fixed.
+    pub top_k: Option<usize>,
+    /// How the tensors are to be understood, and what is computed again where there are none.
+    pub rule: GatingRule,
+    /// The function that makes gate probabilities of gate logits.
+    pub score: ScoreFunction,
+    /// Logits of all experts.
+    pub gate_logits: Option<T>,
+    /// Scores of all experts.
+    pub gate_probs: Option<T>,
+    /// The chosen experts; of [`GatingRule::ExpertChoice`] the chosen tokens.
+    pub expert_ids: Option<T>,
+    /// What the experts' outputs are multiplied with.
+    pub combine_weights: Option<T>,
+}
+
+/// An output of the graph, and how its elements lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownTensor {
+    /// Name of the output.
+    pub output: String,
+    /// The axis of experts, or of chosen ones, counted from the last one, which is 0; `None` where there is none.
+    pub axis_from_end: Option<usize>,
+    /// Whether there is an element for each expert rather than one per choice.
+    pub dense: bool,
+    /// Whether it comes once for each iteration of a loop.
+    pub in_loop: bool,
+}
+
+impl ShownTensor {
+    /// A tensor of the graph that `output` shows.
+    #[must_use]
+    pub fn new(tensor: &TensorRef, output: String) -> Self {
+        // What a loop shows has one more axis, in front.
+        let axis_from_end = tensor.expert_axis.map(|axis| tensor.shape.len().saturating_sub(axis + 1));
+        let in_loop = tensor.place.iter().any(|step| step.body.as_deref() == Some("body"));
+        Self { output, axis_from_end, dense: tensor.dense, in_loop }
+    }
+}
+
+/// What of a layer's routing was not given by the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recomputed {
+    /// Gate probabilities are computed from the gate logits.
+    pub gate_probs: bool,
+    /// Experts and combine weights are computed from the gate logits.
+    pub choices: bool,
+}
+
+/// How many tokens a tensor may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Of one image; `None` where that is not known.
+    pub per_image: Option<usize>,
+    /// Images in one run.
+    pub batch: usize,
+}
+
+/// Why a layer's tensors are no routing.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ReadingError {
+    /// Neither choices nor logits.
+    #[error("the graph gives no {what}")]
+    Missing {
+        /// What there would have to be.
+        what: &'static str,
+    },
+    /// The run did not give an output that was asked for.
+    #[error("the output {name:?} did not come")]
+    Output {
+        /// Its name.
+        name: String,
+    },
+    /// Tensors do not fit each other or the tokens.
+    #[error("{name} has shape {shape:?}, which does not fit {expected}")]
+    Shape {
+        /// The output.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What was expected, in words.
+        expected: String,
+    },
+    /// The rule cannot be computed again from logits.
+    #[error("its choice is not a tensor of the graph, and its rule ({rule:?}) cannot be worked out from the logits")]
+    Rule {
+        /// The rule.
+        rule: GatingRule,
+    },
+    /// The values are no routing.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+}
+
+/// One token's experts with their combine weights, the best first.
+type Choices = Vec<(ExpertIdx, f32)>;
+
+impl LayerRecipe<TensorRef> {
+    /// The recipe for a router that was found.
+    #[must_use]
+    pub fn of(router: &Router) -> Self {
+        let tensors = &router.tensors;
+        Self {
+            name: router.name.clone(),
+            num_experts: router.num_experts,
+            top_k: router.top_k,
+            rule: router.inner_rule.unwrap_or(router.rule),
+            score: router.score,
+            gate_logits: tensors.gate_logits.clone(),
+            gate_probs: tensors.gate_probs.clone(),
+            expert_ids: tensors.expert_ids.clone(),
+            combine_weights: tensors.combine_weights.clone(),
+        }
+    }
+
+    /// The recipe for tensors that a card names, of whatever shape: experts, or choices, are on the last axis.
+    #[must_use]
+    pub fn of_card(layer: &LayerCard) -> Self {
+        let named = |name: &str, dense: bool| {
+            let (name, shape) = (name.to_owned(), vec![-1]);
+            let tensor = TensorRef { name, place: Vec::new(), element: 0, shape, expert_axis: Some(0), dense };
+            Some(tensor).filter(|tensor| !tensor.name.is_empty())
+        };
+        let rule = layer.rule.unwrap_or(GatingRule::SoftmaxThenTopK);
+        Self {
+            name: layer.name.clone(),
+            num_experts: layer.num_experts,
+            top_k: layer.top_k,
+            rule,
+            score: scores::of_rule(rule),
+            gate_logits: named(layer.gate_logits.as_deref().unwrap_or_default(), true),
+            gate_probs: named(&layer.gate_probs, true),
+            expert_ids: named(&layer.expert_ids, false),
+            combine_weights: named(&layer.combine_weights, layer.expert_ids.is_empty()),
+        }
+    }
+
+    /// The tensors that are needed. Logits only where something has to be computed from them: each output more is one
+    /// tensor that ONNX Runtime may not optimise away.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorRef> {
+        let needs_logits = self.gate_probs.is_none() || self.combine_weights.is_none();
+        let logits = self.gate_logits.as_ref().filter(|_| needs_logits);
+        let rest = [&self.gate_probs, &self.expert_ids, &self.combine_weights];
+        logits.into_iter().chain(rest.into_iter().flatten())
+    }
+
+    /// The same of outputs; `output_of` gives the one that shows a tensor, and none for what is not needed.
+    #[must_use]
+    pub fn shown(&self, output_of: impl Fn(&TensorRef) -> Option<String>) -> LayerRecipe {
+        let shown = |tensor: &Option<TensorRef>| {
+            let tensor = tensor.as_ref()?;
+            Some(ShownTensor::new(tensor, output_of(tensor)?))
+        };
+        LayerRecipe {
+            name: self.name.clone(),
+            num_experts: self.num_experts,
+            top_k: self.top_k,
+            rule: self.rule,
+            score: self.score,
+            gate_logits: shown(&self.gate_logits),
+            gate_probs: shown(&self.gate_probs),
+            expert_ids: shown(&self.expert_ids),
+            combine_weights: shown(&self.combine_weights),
+        }
+    }
+}
+
+impl LayerRecipe {
+    /// What has to be computed again.
+    #[must_use]
+    pub fn recomputed(&self) -> Recomputed {
+        let logits = self.gate_logits.is_some();
+        Recomputed {
+            gate_probs: logits && self.gate_probs.is_none() && self.num_experts <= MAX_GATED_EXPERTS,
+            choices: logits && self.expert_ids.is_none() && self.combine_weights.is_none(),
+        }
+    }
+
+    /// Puts the routing of the first image together, all of its tokens in their order. A router in a loop gives one for
+    /// each iteration.
+    ///
+    /// # Errors
+    /// [`ReadingError`].
+    pub fn read(&self, run: &RunResult, tokens: TokenCount) -> Result<Vec<LayerRouting>, ReadingError> {
+        let choices = choices::of(self, run, tokens)?;
+        let gate_probs = scores::of(self, run, &choices)?;
+        let of_one = tokens.per_image.unwrap_or(choices.len() / tokens.batch.max(1)).max(1);
+        let of_all = of_one * tokens.batch.max(1);
+        let in_loop = [&self.expert_ids, &self.combine_weights].into_iter().flatten().any(|shown| shown.in_loop);
+        if choices.len() % of_all != 0 || choices.len() > of_all && !in_loop {
+            return Err(ReadingError::Shape {
+                name: self.name.clone(),
+                shape: vec![choices.len()],
+                expected: format!("{of_one} tokens of {} image(s)", tokens.batch),
+            });
+        }
+        let iterations = choices.len() / of_all;
+        let routing = |iteration: usize| {
+            let tokens = iteration * of_all..iteration * of_all + of_one;
+            let gates = gate_probs.as_ref().map(|rows| rows.of(tokens.clone()).to_vec()).unwrap_or_default();
+            Ok(LayerRouting::of_choices(
+                self.name_of(iteration, iterations),
+                self.num_experts,
+                gates,
+                &choices[tokens],
+            )?)
+        };
+        (0..iterations).map(routing).collect()
+    }
+
+    fn name_of(&self, iteration: usize, iterations: usize) -> String {
+        if iterations == 1 { self.name.clone() } else { format!("{}, iteration {}", self.name, iteration + 1) }
+    }
+}
+
+/// The tensor of an output.
+fn output<'r>(run: &'r RunResult, shown: &ShownTensor) -> Result<&'r Tensor, ReadingError> {
+    let found = run.outputs.iter().find(|tensor| tensor.name == shown.output);
+    found.ok_or_else(|| ReadingError::Output { name: shown.output.clone() })
+}
+
+/// An output as rows of experts or choices.
+fn rows_of(run: &RunResult, shown: Option<&ShownTensor>) -> Result<Option<Rows<f32>>, ReadingError> {
+    shown.map(|shown| Ok(Rows::floats(output(run, shown)?, shown.axis_from_end))).transpose()
+}

@@ -1,0 +1,78 @@
+//! A tensor as rows: one for each token, or whatever its other axes count, with the experts last.
+
+use crate::engine::{Tensor, TensorData};
+use std::ops::Range;
+
+/// Values of so many columns each, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rows<T> {
+    pub values: Vec<T>,
+    pub columns: usize,
+}
+
+impl Rows<f32> {
+    /// The tensor's values with the axis, counted from the end, moved to the end; without an axis one column.
+    pub fn floats(tensor: &Tensor, axis_from_end: Option<usize>) -> Self {
+        match &tensor.data {
+            TensorData::F32(values) => Self::moved(values, &tensor.shape, axis_from_end),
+            TensorData::I64(values) => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                Self::moved(&values, &tensor.shape, axis_from_end)
+            }
+        }
+    }
+}
+
+impl Rows<i64> {
+    /// As [`Rows::floats`]; graphs keep indices as floats at times.
+    pub fn integers(tensor: &Tensor, axis_from_end: Option<usize>) -> Self {
+        match &tensor.data {
+            TensorData::I64(values) => Self::moved(values, &tensor.shape, axis_from_end),
+            TensorData::F32(values) => {
+                let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+                Self::moved(&values, &tensor.shape, axis_from_end)
+            }
+        }
+    }
+}
+
+impl<T: Copy> Rows<T> {
+    fn moved(values: &[T], shape: &[usize], axis_from_end: Option<usize>) -> Self {
+        let Some(axis) = axis_from_end.and_then(|axis| shape.len().checked_sub(axis + 1)) else {
+            return Self { values: values.to_vec(), columns: 1 };
+        };
+        let (columns, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+        if inner == 1 || columns == 0 {
+            return Self { values: values.to_vec(), columns: columns.max(1) };
+        }
+        let block = columns * inner;
+        let of_block = |block: &[T]| {
+            let at = |row: usize| (0..columns).map(move |column| column * inner + row);
+            (0..inner).flat_map(at).map(|at| block[at]).collect::<Vec<T>>()
+        };
+        Self { values: values.chunks_exact(block.max(1)).flat_map(of_block).collect(), columns }
+    }
+
+    /// The same values in rows of another length, where they fill them.
+    pub fn with_columns(self, columns: usize) -> Option<Self> {
+        let fits = columns > 0 && self.values.len().is_multiple_of(columns);
+        fits.then_some(Self { values: self.values, columns })
+    }
+
+    pub fn len(&self) -> usize {
+        self.values.len() / self.columns
+    }
+
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.values[row * self.columns..][..self.columns]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[T]> {
+        self.values.chunks_exact(self.columns)
+    }
+
+    /// Several rows as they lie.
+    pub fn of(&self, rows: Range<usize>) -> &[T] {
+        &self.values[rows.start * self.columns..rows.end * self.columns]
+    }
+}

@@ -1,0 +1,118 @@
+//! Every row of models/zoo opened as a person opens it: without a card, its routers found and shown. What is read of them
+//! is what PyTorch recorded, token by token.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
+
+#[path = "zoo/choices.rs"]
+mod choices;
+#[path = "zoo/row.rs"]
+mod row;
+
+use choices::{Choices, recorded};
+use moescope::analysis::{LayerSource, OpenModel, TokenCount};
+use moescope::engine::{Engine, EngineOptions, Execution, Provider, RunRequest, RunResult};
+use moescope::routing::LayerRouting;
+use row::{Row, rows};
+
+/// Rows whose input or output is not told by their graph alone: several inputs, or no class scores.
+const NOT_OPENED: [&str; 8] = [
+    "detr-moe",
+    "detr-moe-dynamo",
+    "limoe",
+    "limoe-dynamo",
+    "vision-language",
+    "vision-language-dynamo",
+    "yolo-moe",
+    "yolo-moe-dynamo",
+];
+
+/// Rows with a limit on each expert's tokens, whose weights are read as they are before drops.
+const BEFORE_DROPS: [&str; 4] = ["switch", "switch-loop-dynamo", "vmoe", "vmoe-groups"];
+
+/// How far combine weights may differ from PyTorch's.
+const TOLERANCE: f64 = 1e-5;
+
+fn routings(model: &OpenModel, run: &RunResult) -> Result<Vec<LayerRouting>, String> {
+    let mut routings = Vec::new();
+    for layer in &model.layers {
+        let LayerSource::Read(recipe) = &layer.source else { return Err("a layer was not found but declared".into()) };
+        // All images of a batch together, as PyTorch recorded them.
+        let tokens = TokenCount { per_image: None, batch: 1 };
+        routings.extend(recipe.read(run, tokens).map_err(|error| format!("{}: {error}", recipe.name))?);
+    }
+    Ok(routings)
+}
+
+/// What differs between what was read and what was recorded; nothing where all is well.
+fn difference(row: &Row, unordered: bool, found: &LayerRouting, expected: &[Choices]) -> Option<String> {
+    if found.num_tokens() != expected.len() {
+        return Some(format!("{} tokens, not {}", found.num_tokens(), expected.len()));
+    }
+    let agrees = |(patch, expected): (moescope::routing::PatchIdx, &Choices)| {
+        let ids = found.experts_of(patch).iter().map(|expert| expert.0 as usize);
+        let weights = found.weights_of(patch).iter().map(|&weight| f64::from(weight));
+        let (mut found, mut expected): (Choices, _) = (ids.zip(weights).collect(), expected.clone());
+        if unordered {
+            found.sort_by_key(|(expert, _)| *expert);
+            expected.sort_by_key(|(expert, _)| *expert);
+        }
+        let tolerance = row.tolerance().unwrap_or(TOLERANCE);
+        let is_dropped = |weight: f64| weight == 0.0 && BEFORE_DROPS.contains(&row.name.as_str());
+        let alike =
+            |(a, b): (&(usize, f64), &(usize, f64))| a.0 == b.0 && (is_dropped(b.1) || (a.1 - b.1).abs() <= tolerance);
+        found.len() == expected.len() && found.iter().zip(&expected).all(alike)
+    };
+    let wrong = found.patches().zip(expected).filter(|&pair| !agrees(pair)).count();
+    // Where another number format rounds, close choices may differ.
+    let allowed = if row.tolerance().is_some() { expected.len() / 5 } else { 0 };
+    let first = found.patches().zip(expected).find(|&pair| !agrees(pair));
+    let told = first.map(|(patch, expected)| {
+        format!("token {}: {:?} {:?}, not {expected:?}", patch.0, found.experts_of(patch), found.weights_of(patch))
+    });
+    (wrong > allowed).then(|| format!("{wrong} of {} tokens; {}", expected.len(), told.unwrap_or_default()))
+}
+
+#[test]
+fn what_is_shown_of_every_row_is_what_pytorch_recorded() {
+    let engine = Engine::start(EngineOptions::default());
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let (mut faults, mut compared) = (Vec::new(), 0);
+    for row in rows().iter().filter(|row| !row.is_random() && !row.routers().is_empty()) {
+        let model = match OpenModel::open(&engine, &row.model_path(), &execution) {
+            Ok(model) => model,
+            Err(_) if NOT_OPENED.contains(&row.name.as_str()) => continue,
+            Err(error) => {
+                faults.push(format!("{}: {error}", row.name));
+                continue;
+            }
+        };
+        if let Some(reason) = &model.hidden_routing {
+            faults.push(format!("{}: hidden, {reason}", row.name));
+        }
+        let mut golden = row.golden();
+        for input in row.comparable_inputs() {
+            let inputs = golden.inputs(input);
+            let run = engine.run(&RunRequest { model: model.handle, inputs }).unwrap();
+            let found = match routings(&model, &run) {
+                Ok(found) => found,
+                Err(fault) => {
+                    faults.push(format!("{}: {fault}", row.name));
+                    continue;
+                }
+            };
+            if found.len() != row.routers().len() {
+                faults.push(format!("{}: {} layers, not {}", row.name, found.len(), row.routers().len()));
+            }
+            for (router, (found, truth)) in found.iter().zip(row.routers()).enumerate() {
+                let Some(expected) = recorded(&mut golden, [input, router], truth) else { continue };
+                compared += 1;
+                if let Some(fault) = difference(row, truth["unordered"] == true, found, &expected) {
+                    faults.push(format!("{} {} input {input}: {fault}", row.name, found.name()));
+                }
+            }
+        }
+        engine.unload(model.handle).unwrap();
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(compared >= 300, "only {compared} compared");
+}
