@@ -133,12 +133,12 @@ impl OpenModel {
         let image = Tensor {
             name: self.card.input.name.clone(),
             shape: tensor.shape.to_vec(),
-            data: TensorData::F32(Arc::clone(&tensor.data)),
+            data: TensorData::F32(Arc::clone(&tensor.data).into()),
         };
         let top_k = self.card.top_k.as_ref().zip(top_k).map(|(card, top_k)| Tensor {
             name: card.input.clone(),
             shape: vec![1],
-            data: TensorData::I64(Arc::new([top_k as i64])),
+            data: TensorData::I64([top_k as i64].into()),
         });
         [image].into_iter().chain(top_k).collect()
     }

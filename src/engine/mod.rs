@@ -12,6 +12,7 @@ mod process;
 mod protocol;
 mod provider;
 mod runtime;
+mod values;
 
 pub use client::{Engine, EngineOptions, Isolation, Ticket};
 pub use library::{ORT_VERSION, find_library};
@@ -24,3 +25,4 @@ pub use protocol::{
 };
 pub use provider::{AUTO_ORDER, NotStarted, Precision, Provider, ProviderChoice, ProviderOptions, ProviderWish};
 pub use runtime::{Backend, InstallError, Probe, Runtime, Store, probe};
+pub use values::Values;

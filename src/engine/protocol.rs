@@ -1,12 +1,11 @@
 //! What crosses the seam between the program and the engine: plain data only, no handle of ONNX Runtime.
 
 use super::runtime::Backend;
-use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish};
+use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish, Values};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Everything that an engine can be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,13 +135,13 @@ impl Tensor {
     }
 }
 
-/// The values of a [`Tensor`].
+/// The values of a [`Tensor`]. A clone shares them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorData {
     /// 32-bit floats.
-    F32(Arc<[f32]>),
+    F32(Values<f32>),
     /// 64-bit signed integers.
-    I64(Arc<[i64]>),
+    I64(Values<i64>),
 }
 
 impl TensorData {
@@ -151,6 +150,14 @@ impl TensorData {
         match self {
             Self::F32(values) => values.len(),
             Self::I64(values) => values.len(),
+        }
+    }
+
+    /// The same values in memory of their own.
+    pub(super) fn owned(&self) -> Self {
+        match self {
+            Self::F32(values) => Self::F32((**values).into()),
+            Self::I64(values) => Self::I64((**values).into()),
         }
     }
 }

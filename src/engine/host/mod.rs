@@ -96,7 +96,7 @@ impl Host {
     }
 
     /// Has a request fulfilled without waiting for it. `reply` is called on the engine's thread, and never when that has
-    /// ended.
+    /// ended. Outputs of a run may lie in ONNX Runtime's memory and are to be copied before `reply` returns.
     pub(super) fn submit(&self, request: Request, ticket: u64, reply: impl FnOnce(Response) + Send + 'static) {
         let job = Job { request, ticket, reply: Box::new(reply) };
         // A job that nobody takes is dropped, and its reply with it: whoever waits for that sees it.
@@ -106,13 +106,21 @@ impl Host {
     fn ask(&self, request: Request, ticket: u64) -> Result<Response, EngineError> {
         let (reply, answer) = mpsc::channel();
         // A caller that has gone away does not miss the answer.
-        self.submit(request, ticket, move |response| drop(reply.send(response)));
+        self.submit(request, ticket, move |response| drop(reply.send(plain(response))));
         match answer.recv() {
             Ok(Response::Failed(error)) => Err(error),
             Ok(response) => Ok(response),
             Err(mpsc::RecvError) => Err(EngineError::Gone),
         }
     }
+}
+
+/// The same without anything of ONNX Runtime in it.
+fn plain(mut response: Response) -> Response {
+    if let Response::Ran(result) = &mut response {
+        result.outputs.iter_mut().for_each(|output| output.data = output.data.owned());
+    }
+    response
 }
 
 impl Drop for Host {

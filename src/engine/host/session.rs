@@ -82,7 +82,8 @@ impl ModelSession {
             true => EngineError::Cancelled,
             false => failed(&error),
         })?;
-        let outputs = outputs.iter().map(|(name, value)| tensor::from_ort(name, &value)).collect::<Result<_, _>>()?;
+        let outputs =
+            outputs.into_iter().map(|(name, value)| tensor::from_ort(name, value)).collect::<Result<_, _>>()?;
         Ok(RunResult { outputs, run_secs, provider: self.provider })
     }
 }

@@ -1,11 +1,12 @@
-//! Plain tensors to ONNX Runtime's values and back. Inputs are borrowed, outputs copied once.
+//! Plain tensors to ONNX Runtime's values and back, without copies: inputs are borrowed, and outputs stay in ONNX Runtime's
+//! memory until whoever asked for them has copied them to where they are wanted.
 //!
 //! Outputs are given as 32-bit floats or 64-bit integers: `float16`, `bfloat16` and `float64` become the former, the
 //! smaller integers and booleans the latter.
 
-use crate::engine::{EngineError, Tensor, TensorData};
+use crate::engine::{EngineError, Tensor, TensorData, Values};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, TensorValueType, ValueType};
 use std::fmt::Debug;
 
 /// What the graph says about one of its inputs.
@@ -88,21 +89,46 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<(&str, SessionInputValue<'_>), E
         .map_err(|error| EngineError::Run { reason: format!("input {}: {}", tensor.name, error.message()) })
 }
 
-/// A copy of an output.
+/// An output. Where no conversion is needed it keeps ONNX Runtime's value alive.
 ///
 /// # Errors
 /// [`EngineError::Run`] when it is no tensor of numbers.
-pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
+pub(super) fn from_ort(name: &str, value: DynValue) -> Result<Tensor, EngineError> {
     use TensorElementType as Element;
-    let unreadable = || EngineError::Run {
-        reason: format!("output {name} is {}, but only tensors of numbers can be read", value.dtype()),
+    let dtype = value.dtype().clone();
+    let unreadable =
+        || EngineError::Run { reason: format!("output {name} is {dtype}, but only tensors of numbers can be read") };
+    let element = dtype.tensor_type().ok_or_else(unreadable)?;
+    let shape = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or_default()).collect();
+    let data = match element {
+        Element::Float32 => lent(value).map(TensorData::F32),
+        Element::Int64 => lent(value).map(TensorData::I64),
+        _ => converted(element, &value),
     };
-    let data = match value.dtype().tensor_type().ok_or_else(unreadable)? {
-        Element::Float32 => extract::<f32>(value).map(|values| TensorData::F32(values.into())),
+    Ok(Tensor { name: name.to_owned(), shape, data: data.ok_or_else(unreadable)? })
+}
+
+/// An output's values where they are.
+fn lent<T: PrimitiveTensorElementType + Debug + Send + Sync + 'static>(value: DynValue) -> Option<Values<T>> {
+    struct Output<T: PrimitiveTensorElementType + Debug>(ort::value::Tensor<T>);
+
+    impl<T: PrimitiveTensorElementType + Debug> AsRef<[T]> for Output<T> {
+        fn as_ref(&self) -> &[T] {
+            self.0.extract_tensor().1
+        }
+    }
+
+    // What lies on a device is found out here.
+    extract::<T>(&value)?;
+    value.downcast::<TensorValueType<T>>().ok().map(|tensor| Values::of(Output(tensor)))
+}
+
+fn converted(element: TensorElementType, value: &DynValue) -> Option<TensorData> {
+    use TensorElementType as Element;
+    match element {
         Element::Float64 => floats(value, |&x: &f64| x as f32),
         Element::Float16 => floats(value, |x: &half::f16| x.to_f32()),
         Element::Bfloat16 => floats(value, |x: &half::bf16| x.to_f32()),
-        Element::Int64 => extract::<i64>(value).map(|values| TensorData::I64(values.into())),
         Element::Int32 => integers(value, |&x: &i32| x.into()),
         Element::Int16 => integers(value, |&x: &i16| x.into()),
         Element::Int8 => integers(value, |&x: &i8| x.into()),
@@ -111,9 +137,7 @@ pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineErr
         Element::Uint8 => integers(value, |&x: &u8| x.into()),
         Element::Bool => integers(value, |&x: &bool| x.into()),
         _ => None,
-    };
-    let shape = value.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or_default()).collect();
-    Ok(Tensor { name: name.to_owned(), shape, data: data.ok_or_else(unreadable)? })
+    }
 }
 
 fn extract<T: PrimitiveTensorElementType + Debug>(value: &DynValue) -> Option<&[T]> {

@@ -1,15 +1,20 @@
-//! Memory that the program and a worker share, so that a tensor crosses with one copy on each side.
+//! Memory that the program and a worker share, so that a tensor crosses with one copy on its way there and two on its way
+//! back.
 //!
-//! Each direction has its own arena and one writer. The reader trusts nothing: a worker may have been taken over by its
-//! model, so places and sizes are checked against the real size of the file, and values are copied out before they are
-//! looked at. On Linux the file exists in memory only and is sealed against shrinking, which would kill the reader.
+//! Each direction has an arena of its own with one [`Writer`] and one [`Reader`]. The program trusts nothing: a worker may
+//! have been taken over by its model, so places and sizes are checked against the real size of the file, and values are
+//! copied out, once, before anybody looks at them: the worker could change them between two looks. The worker has the
+//! program's word instead, and lets its model read the inputs where they lie. On Linux the file exists in memory only and
+//! is sealed against shrinking, which would kill the reader.
 
-use crate::engine::{Tensor, TensorData};
-use memmap2::MmapMut;
+use crate::engine::{Tensor, TensorData, Values};
+use memmap2::{Mmap, MmapMut};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Tensors begin at multiples of this, which suits every instruction set.
@@ -38,12 +43,10 @@ enum Element {
     I64,
 }
 
-/// Shared memory that one side writes and the other reads.
+/// Shared memory, and how the other process finds it.
 #[derive(Debug)]
 pub(super) struct Arena {
     file: File,
-    map: MmapMut,
-    /// Where the other process finds it, if it has a name.
     place: Place,
 }
 
@@ -55,7 +58,7 @@ impl Arena {
     pub(super) fn create() -> io::Result<Self> {
         let (file, place) = Place::create()?;
         place::reserve(&file, FIRST_BYTES)?;
-        Ok(Self { map: map(&file)?, file, place })
+        Ok(Self { file, place })
     }
 
     /// Opens the arena that another process made.
@@ -64,7 +67,7 @@ impl Arena {
     /// When there is none at the address.
     pub(super) fn open(address: &OsString) -> io::Result<Self> {
         let (file, place) = Place::open(address)?;
-        Ok(Self { map: map(&file)?, file, place })
+        Ok(Self { file, place })
     }
 
     /// What the worker is to pass to [`open`](Self::open).
@@ -77,8 +80,23 @@ impl Arena {
     pub(super) fn file(&self) -> &File {
         &self.file
     }
+}
 
-    /// Copies tensors in, over those that were there before.
+/// The side of an arena that puts tensors in. It stays mapped between runs, so that its pages are there.
+#[derive(Debug)]
+pub(super) struct Writer {
+    arena: Arena,
+    map: MmapMut,
+}
+
+impl Writer {
+    /// # Errors
+    /// When the system has no room for it.
+    pub(super) fn new(arena: Arena) -> io::Result<Self> {
+        Ok(Self { map: map_to_write(&arena.file)?, arena })
+    }
+
+    /// Copies tensors in, over those that were there before: nobody may be reading those.
     ///
     /// # Errors
     /// When there is no room for them.
@@ -106,22 +124,10 @@ impl Arena {
         Ok(())
     }
 
-    /// Copies out what [`put_bytes`](Self::put_bytes) copied in.
-    ///
-    /// # Errors
-    /// When there are not so many bytes.
-    pub(super) fn take_bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        if len > self.map.len() {
-            self.map = map(&self.file)?;
-        }
-        let bytes = self.map.get(..len).filter(|_| len <= MAX_TAKEN_BYTES);
-        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         if bytes > self.map.len() {
-            place::reserve(&self.file, bytes.next_power_of_two())?;
-            self.map = map(&self.file)?;
+            place::reserve(&self.arena.file, bytes.next_power_of_two())?;
+            self.map = map_to_write(&self.arena.file)?;
         }
         Ok(())
     }
@@ -135,34 +141,82 @@ impl Arena {
         };
         Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, len: tensor.data.len(), offset }
     }
+}
+
+/// The side of an arena that takes tensors out.
+#[derive(Debug)]
+pub(super) struct Reader {
+    arena: Arena,
+    map: Arc<Mmap>,
+}
+
+impl Reader {
+    /// # Errors
+    /// When the system has no room for it.
+    pub(super) fn new(arena: Arena) -> io::Result<Self> {
+        Ok(Self { map: map_to_read(&arena.file)?, arena })
+    }
 
     /// Copies tensors out.
     ///
     /// # Errors
     /// When a parcel does not lie in the arena: then the other side is not to be trusted.
     pub(super) fn take(&mut self, parcels: Vec<Parcel>) -> io::Result<Vec<Tensor>> {
+        let mut tensors = self.lend(parcels)?;
+        tensors.iter_mut().for_each(|tensor| tensor.data = tensor.data.owned());
+        Ok(tensors)
+    }
+
+    /// Tensors whose values stay in the arena: only for whoever knows that the writer is silent while they are used.
+    ///
+    /// # Errors
+    /// When a parcel does not lie in the arena.
+    pub(super) fn lend(&mut self, parcels: Vec<Parcel>) -> io::Result<Vec<Tensor>> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a tensor does not lie in the shared memory");
         let mut total = 0_usize;
         for parcel in &parcels {
             let (end, len) = parcel.end().zip(parcel.num_bytes()).ok_or_else(wrong)?;
             total = total.checked_add(len).filter(|&total| total <= MAX_TAKEN_BYTES).ok_or_else(wrong)?;
             if end > self.map.len() {
-                self.map = map(&self.file)?;
+                self.map = map_to_read(&self.arena.file)?;
             }
             if end > self.map.len() {
                 return Err(wrong());
             }
         }
-        Ok(parcels.into_iter().map(|parcel| self.take_one(parcel)).collect())
+        Ok(parcels.into_iter().map(|parcel| parcel.unpack(&self.map)).collect())
     }
 
-    fn take_one(&self, parcel: Parcel) -> Tensor {
-        let bytes = &self.map[parcel.offset..parcel.end().unwrap_or(parcel.offset)];
-        let data = match parcel.element {
-            Element::F32 => TensorData::F32(values(bytes)),
-            Element::I64 => TensorData::I64(values(bytes)),
-        };
-        Tensor { name: parcel.name, shape: parcel.shape, data }
+    /// Copies out what [`Writer::put_bytes`] copied in.
+    ///
+    /// # Errors
+    /// When there are not so many bytes.
+    pub(super) fn take_bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        if len > self.map.len() {
+            self.map = map_to_read(&self.arena.file)?;
+        }
+        let bytes = self.map.get(..len).filter(|_| len <= MAX_TAKEN_BYTES);
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Values in an arena.
+struct Lent<T> {
+    map: Arc<Mmap>,
+    /// Within the map, and aligned for `T`.
+    bytes: Range<usize>,
+    element: PhantomData<T>,
+}
+
+impl<T: bytemuck::AnyBitPattern + Send + Sync> Lent<T> {
+    fn values(map: &Arc<Mmap>, bytes: Range<usize>) -> Values<T> {
+        Values::of(Self { map: Arc::clone(map), bytes, element: PhantomData })
+    }
+}
+
+impl<T: bytemuck::AnyBitPattern> AsRef<[T]> for Lent<T> {
+    fn as_ref(&self) -> &[T] {
+        bytemuck::cast_slice(&self.map[self.bytes.clone()])
     }
 }
 
@@ -173,6 +227,16 @@ impl Parcel {
             Element::F32 => size_of::<f32>(),
             Element::I64 => size_of::<i64>(),
         })
+    }
+
+    /// The tensor over the memory that it was found to lie in.
+    fn unpack(self, map: &Arc<Mmap>) -> Tensor {
+        let bytes = self.offset..self.end().unwrap_or(self.offset);
+        let data = match self.element {
+            Element::F32 => TensorData::F32(Lent::values(map, bytes)),
+            Element::I64 => TensorData::I64(Lent::values(map, bytes)),
+        };
+        Tensor { name: self.name, shape: self.shape, data }
     }
 
     /// The byte after the last; `None` for a place where no tensor can lie.
@@ -188,15 +252,16 @@ fn bytes(data: &TensorData) -> &[u8] {
     }
 }
 
-/// The values of bytes that are aligned for them.
-fn values<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Arc<[T]> {
-    bytemuck::cast_slice(bytes).into()
+fn map_to_write(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the file cannot be shrunk under us (see `place`), and the reader of an arena never writes.
+    unsafe { MmapMut::map_mut(file) }
 }
 
-fn map(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: the file cannot be shrunk under us (see `place`), only the writer writes, and it is silent while the other
-    // side reads. A worker that breaks this gives wrong numbers, which it could do anyway.
-    unsafe { MmapMut::map_mut(file) }
+fn map_to_read(file: &File) -> io::Result<Arc<Mmap>> {
+    // SAFETY: the file cannot be shrunk under us (see `place`), and the writer is silent while this side reads: the program
+    // orders no run before the last one was answered, and a worker answers when it has written. A worker that breaks this
+    // gives wrong numbers, which it could do anyway: the program copies them once and judges the copy.
+    unsafe { Mmap::map(file) }.map(Arc::new)
 }
 
 use place::Place;
@@ -279,19 +344,15 @@ mod tests {
         Tensor { name: name.into(), shape: vec![values.len()], data: TensorData::F32(values.into()) }
     }
 
-    /// The same memory, as a worker sees it.
-    fn other_side(arena: &Arena) -> Arena {
-        Arena {
-            file: arena.file.try_clone().unwrap(),
-            map: map(&arena.file).unwrap(),
-            place: Place::create().unwrap().1,
-        }
+    fn both_sides() -> (Writer, Reader) {
+        let here = Arena::create().unwrap();
+        let there = Arena { file: here.file.try_clone().unwrap(), place: Place::create().unwrap().1 };
+        (Writer::new(here).unwrap(), Reader::new(there).unwrap())
     }
 
     #[test]
     fn tensors_come_out_as_they_went_in() {
-        let mut here = Arena::create().unwrap();
-        let mut there = other_side(&here);
+        let (mut here, mut there) = both_sides();
         let small = [
             f32s("a", &[1.0, f32::NAN, 3.0]),
             Tensor { name: "b".into(), shape: vec![2, 1], data: TensorData::I64([7, -1].into()) },
@@ -300,16 +361,17 @@ mod tests {
         ];
         let large = [f32s("large", &vec![0.5; FIRST_BYTES]), small[1].clone()];
         for tensors in [&small[..], &large, &small] {
-            let parcels = here.put(tensors).unwrap();
-            let found = there.take(parcels).unwrap();
-            assert_eq!(format!("{found:?}"), format!("{tensors:?}"));
+            let copied = there.take(here.put(tensors).unwrap()).unwrap();
+            let lent = there.lend(here.put(tensors).unwrap()).unwrap();
+            assert_eq!(format!("{lent:?}"), format!("{tensors:?}"));
+            here.put(&[f32s("others", &[9.0; 64])]).unwrap();
+            assert_eq!(format!("{copied:?}"), format!("{tensors:?}"), "a copy is not touched by the next tensors");
         }
     }
 
     #[test]
     fn bytes_come_out_as_they_went_in() {
-        let mut here = Arena::create().unwrap();
-        let mut there = other_side(&here);
+        let (mut here, mut there) = both_sides();
         for bytes in [vec![7; FIRST_BYTES + 1], vec![1, 2, 3], Vec::new()] {
             here.put_bytes(&bytes).unwrap();
             assert!(there.take_bytes(bytes.len()).unwrap() == bytes);
@@ -320,7 +382,7 @@ mod tests {
 
     #[test]
     fn places_outside_of_the_memory_are_refused() {
-        let mut arena = Arena::create().unwrap();
+        let mut arena = both_sides().1;
         let end = arena.map.len();
         for (len, offset) in
             [(end / 4 + 1, 0), (1, end), (1, 4), (1, usize::MAX - 63), (usize::MAX / 4 + 1, 0), (usize::MAX / 4, 64)]

@@ -4,7 +4,7 @@
 //! comes, the process locks itself in, and only after that the first byte of the model is read. Until then there is one
 //! thread, so that every later one is born locked in.
 
-use super::arena::Arena;
+use super::arena::{Arena, Reader, Writer};
 use super::lock;
 use super::sandbox;
 use super::wire::{News, Order, receive, send};
@@ -42,8 +42,8 @@ pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
     let mut orders = io::stdin().lock();
     // Native code may write to the standard output, so the channel leaves it before any is loaded.
     let channel = private_stdout()?;
-    let outputs = Arena::open(&args.outputs)?;
-    let mut inputs = Arena::open(&args.inputs)?;
+    let outputs = Writer::new(Arena::open(&args.outputs)?)?;
+    let mut inputs = Reader::new(Arena::open(&args.inputs)?)?;
     sandbox::limit_memory(args.memory_bytes)?;
     warm_up(Some(&args.library));
     let Some(Order::Load(mut request, backend, edited)) = receive(&mut orders)? else { return Ok(()) };
@@ -60,7 +60,8 @@ pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
             Order::Load(..) => speaker.say(&News::Failed(EngineError::Gone)),
             Order::Run(parcels) => {
                 speaker.say(&News::Begun);
-                let inputs = inputs.take(parcels)?;
+                // The program puts no others there before it has the answer to these.
+                let inputs = inputs.lend(parcels)?;
                 run(&host, &speaker, &loaded, inputs);
             }
             Order::Cancel => host.cancel(),
@@ -98,7 +99,7 @@ struct Speaker(Arc<Mutex<Voice>>);
 
 struct Voice {
     channel: Box<dyn Write + Send>,
-    outputs: Arena,
+    outputs: Writer,
 }
 
 impl Speaker {

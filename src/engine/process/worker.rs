@@ -1,6 +1,6 @@
 //! One worker process, as the program sees it: started, spoken to under a deadline, stopped.
 
-use super::arena::Arena;
+use super::arena::{Arena, Reader, Writer};
 use super::child::BEAT;
 use super::last_words::LastWords;
 use super::lock;
@@ -62,8 +62,8 @@ struct Pulse {
 #[derive(Debug)]
 struct Talk {
     events: Receiver<Event>,
-    inputs: Arena,
-    outputs: Arena,
+    inputs: Writer,
+    outputs: Reader,
     /// Since when the answer to a cancelled order is missing.
     owed_since: Option<Instant>,
 }
@@ -107,6 +107,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         hand_over(&mut command, [&inputs, &outputs]);
         let mut child = command.spawn()?;
+        let (inputs, outputs) = (Writer::new(inputs)?, Reader::new(outputs)?);
         let (orders, news) = child.stdin.take().zip(child.stdout.take()).ok_or(io::ErrorKind::BrokenPipe)?;
         let last_words = LastWords::listen(child.stderr.take())?;
         let (wake, events) = sync_channel(MAX_PENDING);
