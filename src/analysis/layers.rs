@@ -6,8 +6,8 @@
 
 use super::reading::{LayerRecipe, Recomputed};
 use crate::model::proto::ModelProto;
-use crate::model::routers::{Router, RouterReport, TensorRef};
-use crate::model::{InstrumentError, LayerCard, ModelCard, ModelDescription, expose};
+use crate::model::routers::{GatingRule, Router, RouterReport, ScoreFunction, TensorRef};
+use crate::model::{GatingCard, InstrumentError, LayerCard, ModelCard, ModelDescription, expose};
 use bytes::Bytes;
 use prost::Message;
 use std::path::Path;
@@ -31,6 +31,16 @@ pub enum LayerSource {
 }
 
 impl ShownLayer {
+    /// Whether a token's gate probabilities are parts of a whole; sigmoids of each expert are not. `gating` is the model
+    /// card's, for layers that it declares.
+    #[must_use]
+    pub fn gates_sum_to_one(&self, gating: &GatingCard) -> bool {
+        match &self.source {
+            LayerSource::Declared => gating.sums_to_one(),
+            LayerSource::Read(recipe) => recipe.score == ScoreFunction::Softmax && recipe.rule != GatingRule::Other,
+        }
+    }
+
     /// What of the layer's routing is computed again, because the graph does not have it.
     #[must_use]
     pub fn recomputed(&self) -> Recomputed {

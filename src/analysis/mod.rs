@@ -23,7 +23,6 @@ pub use version::ModelVersion;
 
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;
-use crate::model::GatingCard;
 use crate::routing::{
     GateInformation, LayerBalance, LayerIdx, LayerRouting, PatchGrid, PixelRect, RoutingError, RoutingTrace,
     TokenMeasures,
@@ -74,18 +73,21 @@ impl Analysis {
     }
 
     /// What of the model's outputs cannot be as a router or a classifier means it, in words; empty for a sound result.
-    /// `gating` is the model's: not all gates have to sum to 1.
+    /// `model` is the one that was run: not all gates have to sum to 1.
     /// The values stay as the model gave them, and every measure leaves out those that are not finite.
     #[must_use]
-    pub fn oddities(&self, gating: &GatingCard) -> Vec<String> {
+    pub fn oddities(&self, model: &OpenModel) -> Vec<String> {
         let scores = self.logits.iter().filter(|score| !score.is_finite()).count();
         let scores =
             (scores > 0).then(|| format!("{scores} of {} class scores are NaN or infinite", self.logits.len()));
-        let layers = self.trace.layers.iter().zip(&self.layers);
+        let layers = self.trace.layers.iter().zip(&self.layers).zip(&self.places);
+        let sums_to_one = |place: &LayerPlace| {
+            model.layers.get(place.source).is_some_and(|layer| layer.gates_sum_to_one(&model.card.gating))
+        };
         scores
             .into_iter()
             .chain(self.unreadable.iter().cloned())
-            .chain(layers.flat_map(|(routing, stats)| stats.oddities(routing, gating)))
+            .chain(layers.flat_map(|((routing, stats), place)| stats.oddities(routing, sums_to_one(place))))
             .collect()
     }
 }
@@ -119,13 +121,13 @@ impl LayerStats {
         Self { balance, tokens, information }
     }
 
-    fn oddities(&self, routing: &LayerRouting, gating: &GatingCard) -> impl Iterator<Item = String> + use<> {
+    fn oddities(&self, routing: &LayerRouting, sums_to_one: bool) -> impl Iterator<Item = String> + use<> {
         let (name, patches) = (routing.name(), routing.num_tokens());
         let non_finite = (self.balance.non_finite > 0).then(|| {
             let (values, tokens) = (self.balance.non_finite, self.tokens.non_finite);
             format!("{name}: {values} gates and weights are NaN or infinite ({tokens} of {patches} patches)")
         });
-        let unnormalized = (self.tokens.unnormalized > 0 && gating.sums_to_one())
+        let unnormalized = (self.tokens.unnormalized > 0 && sums_to_one)
             .then(|| format!("{name}: the gates of {} of {patches} patches do not sum to 1", self.tokens.unnormalized));
         non_finite.into_iter().chain(unnormalized)
     }

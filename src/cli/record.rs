@@ -74,7 +74,7 @@ impl<'a> Record<'a> {
             top_k: analysis.top_k,
             seconds: analysis.seconds,
             predictions: &analysis.predictions,
-            oddities: analysis.oddities(&model.card.gating),
+            oddities: analysis.oddities(model),
             layers: layers.map(|((routing, stats), grid)| layer(routing, stats, grid)).collect(),
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn write(out: &mut impl Write, image: &Path, model: &OpenModel, analy
         writeln!(out, "  {:5.1} %  {} ({})", prediction.probability * 100.0, prediction.label, prediction.index)?;
     }
     write_layers(out, analysis)?;
-    for oddity in analysis.oddities(&model.card.gating) {
+    for oddity in analysis.oddities(model) {
         writeln!(out, "  ! {oddity}")?;
     }
     Ok(())

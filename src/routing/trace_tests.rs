@@ -1,3 +1,5 @@
+//! Routings whose tokens have different numbers of experts, and routers without gate probabilities.
+
 use super::*;
 use crate::routing::{LayerBalance, TokenMeasures, compare};
 

@@ -13,7 +13,7 @@ pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> R
         (Some(ids), weights) if recipe.rule == GatingRule::ExpertChoice => {
             by_experts(recipe, run, ids, weights.as_ref())
         }
-        (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => slots(recipe, output(run, weights)?, tokens),
+        (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => slots(recipe, run, weights),
         (Some(ids), weights) => by_tokens(recipe, run, ids, weights.as_ref(), tokens),
         (None, Some(weights)) => dense(recipe, run, weights),
         (None, None) => again(recipe, run),
@@ -63,12 +63,15 @@ fn joined_heads(
     if recipe.rule != GatingRule::ProductKey {
         return Ok(ids);
     }
-    let heads = match tokens.per_image {
-        Some(per_image) => ids.len() / (per_image * tokens.batch).max(1),
-        // [.., tokens, heads, k]
-        None => tensor.shape.len().checked_sub(2).map_or(1, |at| tensor.shape[at]),
+    // [.., tokens, heads, k], or [.., tokens, k] of a single head. A wrong number of tokens must not pass for more heads.
+    let in_front = if tensor.shape.len() > 2 { tensor.shape[tensor.shape.len() - 2] } else { 1 };
+    let fits = |&heads: &usize| {
+        let per_image = tokens.per_image.map_or(ids.len() / heads.max(1), |tokens_of| tokens_of * tokens.batch);
+        heads > 0 && per_image * heads == ids.len()
     };
-    let columns = ids.columns * heads.max(1);
+    let heads = [in_front, 1].into_iter().find(fits);
+    let heads = heads.ok_or_else(|| misfit(tensor, format!("{:?} tokens of an image", tokens.per_image)))?;
+    let columns = ids.columns * heads;
     ids.with_columns(columns).ok_or_else(|| misfit(tensor, format!("{heads} heads")))
 }
 
@@ -112,12 +115,12 @@ fn heaviest_first(weights: &[f32]) -> Choices {
 
 /// Slots of experts, of which every token takes a share: an expert's weight is what its slots have together. Slots of an
 /// expert lie side by side.
-fn slots(recipe: &LayerRecipe, tensor: &Tensor, tokens: TokenCount) -> Result<Vec<Choices>, ReadingError> {
+fn slots(recipe: &LayerRecipe, run: &RunResult, weights: &ShownTensor) -> Result<Vec<Choices>, ReadingError> {
+    let tensor = output(run, weights)?;
     let flat = Rows::floats(tensor, None);
-    let columns = match tokens.per_image {
-        Some(per_image) => flat.values.len() / (per_image * tokens.batch).max(1),
-        None => tensor.shape.last().copied().unwrap_or(0),
-    };
+    // [.., tokens, E · slots] or [.., tokens, E, slots]
+    let first = tensor.shape.len().saturating_sub(1 + weights.axis_from_end.unwrap_or(0));
+    let columns: usize = tensor.shape[first..].iter().product();
     let of_expert = columns / recipe.num_experts;
     let misfits = || misfit(tensor, format!("slots of {} experts", recipe.num_experts));
     if of_expert == 0 || columns % recipe.num_experts != 0 {

@@ -449,7 +449,7 @@ impl AppState {
         if self.odd.as_ref() == Some(&outcome.model.version) {
             return;
         }
-        let mut oddities = outcome.analysis.oddities(&outcome.model.card.gating);
+        let mut oddities = outcome.analysis.oddities(&outcome.model);
         if oddities.is_empty() {
             return;
         }
