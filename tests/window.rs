@@ -2,6 +2,8 @@
 //! The real default model runs through the real ONNX Runtime; Mesa's lavapipe or a real adapter draws.
 #![cfg(feature = "gui")]
 
+#[path = "window/model_sheet.rs"]
+mod model_sheet;
 #[path = "window/settle.rs"]
 mod settle;
 
@@ -298,13 +300,11 @@ fn the_sheet_of_shortcuts_opens_and_closes() {
     for key in [egui::Key::F1, egui::Key::Escape] {
         harness.key_press(key);
         settle(&mut harness);
-        assert_eq!(harness.state().state().help_open, key == egui::Key::F1, "after {key:?}");
+        assert_eq!(harness.state().state().sheet.is_some(), key == egui::Key::F1, "after {key:?}");
     }
 }
 
-#[test]
-fn every_control_has_a_name() {
-    let harness = window();
+fn assert_controls_have_names(harness: &Harness<'static, App>) {
     let controls = [Role::Button, Role::CheckBox, Role::ComboBox, Role::Slider, Role::TextInput, Role::Image];
     let nameless: Vec<String> = harness
         .root()
@@ -315,6 +315,11 @@ fn every_control_has_a_name() {
         .map(|node| format!("{:?} at {:?}", node.accesskit_node().role(), node.rect()))
         .collect();
     assert!(nameless.is_empty(), "{nameless:#?}");
+}
+
+#[test]
+fn every_control_has_a_name() {
+    assert_controls_have_names(&window());
 }
 
 #[test]

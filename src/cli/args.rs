@@ -144,6 +144,9 @@ pub(super) struct ShotArgs {
     /// Light or dark [default: as the system has it]
     #[arg(long, requires = "screenshot", value_name = "THEME")]
     pub(super) theme: Option<ThemeArg>,
+    /// Opens this part of the window first
+    #[arg(long, requires = "screenshot", value_name = "SHEET")]
+    pub(super) show: Option<SheetArg>,
     /// Pixels per point
     #[arg(long, requires = "screenshot", value_name = "S", default_value_t = 1.0, value_parser = scale)]
     pub(super) scale: f32,
@@ -154,6 +157,15 @@ pub(super) struct ShotArgs {
 pub(super) enum ThemeArg {
     Light,
     Dark,
+}
+
+/// What lies over the window.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum SheetArg {
+    /// Everything about the model
+    Model,
+    /// The keyboard shortcuts
+    Shortcuts,
 }
 
 /// The headless commands.

@@ -5,10 +5,10 @@ use super::failure::Failure;
 
 #[cfg(feature = "gui")]
 pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
-    use super::args::ThemeArg;
+    use super::args::{SheetArg, ThemeArg};
     use super::console::output;
     use super::load::engine_options;
-    use crate::ui::{Options, Screenshot, Theme};
+    use crate::ui::{Options, Screenshot, Sheet, Theme};
     use std::io::Write;
 
     let WindowArgs { images, screenshot, shot, top_k, layer } = args;
@@ -16,13 +16,17 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
         ThemeArg::Light => Theme::Light,
         ThemeArg::Dark => Theme::Dark,
     });
+    let sheet = shot.show.map(|sheet| match sheet {
+        SheetArg::Model => Sheet::Model,
+        SheetArg::Shortcuts => Sheet::Shortcuts,
+    });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
     let execution = model.execution();
     let engine = engine_options(&model)?;
     let model = model.model;
     let layer = layer.map(|layer| layer - 1);
     let png = screenshot.as_ref().map(|screenshot| screenshot.png.display().to_string());
-    let shot = crate::ui::run(Options { images, model, engine, execution, top_k, layer, screenshot })?;
+    let shot = crate::ui::run(Options { images, model, engine, execution, top_k, layer, sheet, screenshot })?;
     if let (Some(shot), Some(png)) = (shot, png) {
         let mut out = output();
         writeln!(out, "{png}: first result on screen {:.2} s after the start", shot.first_result_secs)?;

@@ -4,13 +4,14 @@ use super::command::{Command, CommandSender};
 use super::ctx::ViewCtx;
 use super::panels::heatmap::{HeatmapUi, heatmap_ui};
 use super::panels::images::{ImagesUi, images_ui, samples_ui};
+use super::panels::model::{ModelUi, model_ui};
 use super::panels::{
     help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
 };
 use super::reopen::Movable;
 use super::screenshot::{Photographer, Progress};
 use super::settings::Settings;
-use super::state::{AppState, Side, file_name};
+use super::state::{AppState, Sheet, Side, file_name};
 use super::thumbnails::ThumbnailTextures;
 use super::waker::Waker;
 use super::window_gpu::WindowGpu;
@@ -44,6 +45,8 @@ pub struct Start {
     pub top_k: Option<usize>,
     /// The layer to begin with, from 0; the middle one if there is none.
     pub layer: Option<usize>,
+    /// The sheet that is open at first.
+    pub sheet: Option<Sheet>,
 }
 
 /// The window.
@@ -68,6 +71,7 @@ pub struct App {
 struct PanelState {
     heatmap: HeatmapUi,
     images: ImagesUi,
+    model: ModelUi,
 }
 
 impl App {
@@ -135,7 +139,7 @@ impl App {
             self.pasted += 1;
             self.commands.send(Command::Paste(Arc::new(decoded(&image, self.pasted))));
         }
-        for command in shortcuts::pressed(ctx, self.state.help_open) {
+        for command in shortcuts::pressed(ctx, self.state.sheet) {
             self.commands.send(command);
         }
     }
@@ -219,6 +223,7 @@ impl eframe::App for App {
         let view = ViewCtx::new(&self.state, &self.commands, self.gpu.can_draw(), self.panels.heatmap.hovered);
         window_ui(ui, &view, &self.thumbnails, &mut self.panels);
         help::help_ui(ui, &view);
+        model_ui(ui, &view, &mut self.panels.model);
         drop_hint_ui(&ctx);
         self.photograph(&ctx);
     }
@@ -271,6 +276,7 @@ fn open_first(state: &mut AppState, start: &Start) {
     }
     state.top_k = start.top_k;
     state.first_layer = start.layer;
+    state.sheet = start.sheet;
     if state.model.wanted.is_none() {
         state.notify(
             "No model is open",

@@ -1,6 +1,6 @@
 //! Everything that a person can ask of the window, as plain data. Panels send commands; only the state applies them.
 
-use super::state::{OverlayKind, Side};
+use super::state::{OverlayKind, Sheet, Side};
 use super::waker::Waker;
 use crate::analysis::ImageId;
 use crate::engine::ProviderChoice;
@@ -82,8 +82,8 @@ pub enum Command {
     SetTheme(egui::ThemePreference),
     /// Scale of the whole window, 1 is 100 %.
     SetZoom(f32),
-    /// Show or hide the sheet of shortcuts.
-    ToggleHelp,
+    /// Open or close a sheet; one that is open already makes room.
+    ToggleSheet(Sheet),
     /// Take a message off the screen.
     DismissNotice(usize),
     /// Copy a text to the clipboard.

@@ -25,6 +25,7 @@ mod window_gpu;
 pub use egui::Theme;
 pub use gpu::Adapters;
 pub use screenshot::{Screenshot, Shot};
+pub use state::Sheet;
 
 use crate::engine::{Engine, EngineOptions, Execution};
 use anyhow::Context as _;
@@ -51,6 +52,8 @@ pub struct Options {
     pub top_k: Option<usize>,
     /// The layer to start with, from 0.
     pub layer: Option<usize>,
+    /// The sheet to open.
+    pub sheet: Option<Sheet>,
     /// Save a picture of the window and end.
     pub screenshot: Option<Screenshot>,
 }
@@ -99,6 +102,7 @@ fn build(
         execution: options.execution,
         top_k: options.top_k,
         layer: options.layer,
+        sheet: options.sheet,
     };
     App::new(cc, engine, &start, settings, photographer)
 }

@@ -1,6 +1,7 @@
 //! Keyboard shortcuts: one table for the keys, the sheet and the tooltips.
 
 use super::command::Command;
+use super::state::Sheet;
 use egui::{Key, KeyboardShortcut, Modifiers};
 
 /// One row of the sheet: its keys and what they do.
@@ -42,12 +43,13 @@ const fn everywhere(shortcut: Shortcut) -> Shortcut {
     Shortcut { everywhere: true, ..shortcut }
 }
 
-const SHEET_KEYS: &[KeyboardShortcut] = &[plain(Key::Questionmark), plain(Key::F1)];
+const HELP_KEYS: &[KeyboardShortcut] = &[plain(Key::Questionmark), plain(Key::F1)];
 
 /// All shortcuts in the order of the sheet, but for the digits, which [`pressed`] adds.
 pub const SHORTCUTS: &[Shortcut] = &[
     everywhere(row(&[ctrl(Key::O)], "Ctrl+O", "Open images…", || Command::ShowImageDialog)),
     everywhere(row(&[ctrl(Key::M)], "Ctrl+M", "Open a model…", || Command::ShowModelDialog)),
+    row(&[plain(Key::I)], "I", "Everything about the model", || Command::ToggleSheet(Sheet::Model)),
     row(&[plain(Key::ArrowRight)], "→", "Next image", || Command::StepImage(1)),
     row(&[plain(Key::ArrowLeft)], "←", "Previous image", || Command::StepImage(-1)),
     row(&[plain(Key::ArrowDown), plain(Key::PageDown)], "↓ or PgDn", "Next layer", || Command::StepLayer(1)),
@@ -65,7 +67,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     row(&[shift(Key::ArrowUp)], "Shift+↑", "Pin the patch above", || Command::MovePin { rows: -1, cols: 0 }),
     row(&[plain(Key::Escape)], "Esc", "Unpin the patch, light all experts", || Command::ClearSelection),
     everywhere(row(&[ctrl(Key::Q)], "Ctrl+Q", "Quit", || Command::Quit)),
-    row(SHEET_KEYS, "? or F1", "This sheet", || Command::ToggleHelp),
+    row(HELP_KEYS, "? or F1", "This sheet", || Command::ToggleSheet(Sheet::Shortcuts)),
 ];
 
 const DIGITS: [Key; 9] =
@@ -78,13 +80,14 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("Ctrl+V", "Open the picture in the clipboard"),
 ];
 
-/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input. While the sheet is
-/// open its keys only close it, and Esc is left for it.
+/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input. While a sheet is open
+/// only its own keys do anything, closing it; Esc and the arrows are left for it.
 #[must_use]
-pub fn pressed(ctx: &egui::Context, sheet_open: bool) -> Vec<Command> {
-    if sheet_open {
-        let close = SHEET_KEYS.iter().any(|keys| ctx.input_mut(|input| input.consume_shortcut(keys)));
-        return close.then_some(Command::ToggleHelp).into_iter().collect();
+pub fn pressed(ctx: &egui::Context, sheet: Option<Sheet>) -> Vec<Command> {
+    if let Some(sheet) = sheet {
+        let own = SHORTCUTS.iter().filter(|row| matches!((row.command)(), Command::ToggleSheet(of) if of == sheet));
+        let close = own.flat_map(|row| row.keys).any(|keys| ctx.input_mut(|input| input.consume_shortcut(keys)));
+        return close.then_some(Command::ToggleSheet(sheet)).into_iter().collect();
     }
     let free = ctx.memory(|memory| memory.focused().is_none());
     ctx.input_mut(|input| {

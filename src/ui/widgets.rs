@@ -48,10 +48,65 @@ pub fn expert_chip(ui: &mut Ui, ctx: &ViewCtx<'_>, expert: ExpertIdx, lit: bool,
     response
 }
 
+/// A triangle with an exclamation mark (no bundled font has the sign), as high as a line of text.
+pub fn warning_sign(painter: &egui::Painter, rect: Rect, color: Color32) {
+    let side = rect.width().min(rect.height());
+    let triangle = Rect::from_center_size(rect.center(), vec2(side, side * 0.88));
+    let corners = vec![triangle.center_top(), triangle.right_bottom(), triangle.left_bottom()];
+    painter.add(egui::Shape::closed_line(corners, egui::Stroke::new(1.5, color)));
+    let (x, top) = (triangle.center().x, triangle.top());
+    painter.vline(x, top + side * 0.32..=top + side * 0.58, egui::Stroke::new(1.5, color));
+    painter.circle_filled(egui::pos2(x, top + side * 0.72), 0.9, color);
+}
+
 /// A name and a number with a tooltip, as a row of a two-column grid.
 pub fn number_row(ui: &mut Ui, name: &str, number: impl Into<String>, explanation: &str) {
     ui.label(egui::RichText::new(name).weak()).on_hover_text(explanation);
     ui.label(number.into()).on_hover_text(explanation);
+}
+
+/// A number with its thousands apart: `6,878,138`.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Three figures and a unit: `6.88 million`.
+#[must_use]
+pub fn rounded(number: u64) -> String {
+    let units = [(1_000_000_000_000_u64, "trillion"), (1_000_000_000, "billion"), (1_000_000, "million")];
+    // From half a figure below on, three figures round up to the next unit.
+    let unit = units.into_iter().find(|&(unit, _)| number as f64 >= unit as f64 * 0.9995);
+    match unit {
+        Some((unit, name)) => format!("{} {name}", three_figures(number as f64 / unit as f64)),
+        None => count(number),
+    }
+}
+
+/// Bytes with three figures: `27.6 MB`.
+#[must_use]
+pub fn bytes(number: u64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    match units.into_iter().find(|&(unit, _)| number as f64 >= unit * 0.9995) {
+        Some((unit, name)) => format!("{} {name}", three_figures(number as f64 / unit)),
+        None => format!("{number} bytes"),
+    }
+}
+
+fn three_figures(value: f64) -> String {
+    match value {
+        value if value < 9.995 => format!("{value:.2}"),
+        value if value < 99.95 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
 }
 
 /// Seconds as milliseconds with three figures.
@@ -69,6 +124,28 @@ pub fn millis(secs: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{bytes, count, rounded};
+
+    #[test]
+    fn large_numbers_are_easy_to_read() {
+        for (number, exact, short) in [
+            (0, "0", "0"),
+            (999, "999", "999"),
+            (123_456, "123,456", "123,456"),
+            (999_499, "999,499", "999,499"),
+            (999_600, "999,600", "1.00 million"),
+            (6_878_138, "6,878,138", "6.88 million"),
+            (46_700_000_000, "46,700,000,000", "46.7 billion"),
+            (1_600_000_000_000, "1,600,000,000,000", "1.60 trillion"),
+        ] {
+            assert_eq!((count(number).as_str(), rounded(number).as_str()), (exact, short));
+        }
+        let sizes = [(0, "0 bytes"), (999, "999 bytes"), (27_600_000, "27.6 MB"), (2_147_483_648, "2.15 GB")];
+        for (number, text) in sizes {
+            assert_eq!(bytes(number), text);
+        }
+    }
+
     #[test]
     fn milliseconds_keep_three_figures() {
         for (secs, text) in [(0.0012345, "1.23 ms"), (0.0146, "14.6 ms"), (0.9999, "1000 ms"), (12.0, "12000 ms")] {

@@ -4,10 +4,11 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
 use crate::ui::shortcuts::{OTHERS, SHORTCUTS};
+use crate::ui::state::Sheet;
 
 /// A modal window with every shortcut.
 pub fn help_ui(ui: &egui::Ui, ctx: &ViewCtx<'_>) {
-    if !ctx.state.help_open {
+    if ctx.state.sheet != Some(Sheet::Shortcuts) {
         return;
     }
     let modal = egui::Modal::new(egui::Id::unique("shortcuts")).show(ui.ctx(), |ui| {
@@ -32,6 +33,6 @@ pub fn help_ui(ui: &egui::Ui, ctx: &ViewCtx<'_>) {
         ui.button("Close").clicked()
     });
     if modal.inner || modal.should_close() {
-        ctx.send(Command::ToggleHelp);
+        ctx.send(Command::ToggleSheet(Sheet::Shortcuts));
     }
 }

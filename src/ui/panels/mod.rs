@@ -7,6 +7,7 @@ pub(super) mod inspector;
 pub(super) mod layers;
 pub(super) mod legend;
 pub(super) mod load;
+pub(super) mod model;
 pub(super) mod multiples;
 pub(super) mod notices;
 pub(super) mod predictions;

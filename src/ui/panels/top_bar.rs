@@ -5,7 +5,7 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::settings::Settings;
-use crate::ui::state::{OverlayKind, Side};
+use crate::ui::state::{OverlayKind, Sheet, Side};
 use crate::ui::widgets::millis;
 use egui::{Button, MenuBar, Sense, ThemePreference, Ui, vec2};
 
@@ -19,7 +19,7 @@ pub fn top_bar_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, narrow: bool) {
         ui.menu_button("Help", |ui| help_menu(ui, ctx));
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             if ui.button("?").on_hover_text("Keyboard shortcuts").clicked() {
-                ctx.send(Command::ToggleHelp);
+                ctx.send(Command::ToggleSheet(Sheet::Shortcuts));
             }
             theme_button(ui, ctx);
             if narrow {
@@ -77,6 +77,10 @@ fn view_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         }
     }
     ui.separator();
+    ui.add_enabled_ui(ctx.state.model.open.is_some(), |ui| {
+        item(ui, ctx, "About the model", "I", Command::ToggleSheet(Sheet::Model));
+    });
+    ui.separator();
     item(ui, ctx, "Fit the image", "F", Command::FitImage);
     item(ui, ctx, "One image pixel per screen pixel", "0", Command::ZoomToPixels);
     ui.separator();
@@ -99,7 +103,7 @@ fn view_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 }
 
 fn help_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    item(ui, ctx, "Keyboard shortcuts", "?", Command::ToggleHelp);
+    item(ui, ctx, "Keyboard shortcuts", "?", Command::ToggleSheet(Sheet::Shortcuts));
     ui.separator();
     ui.weak(concat!("MoE Scope ", env!("CARGO_PKG_VERSION")));
 }
@@ -188,20 +192,21 @@ fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         return;
     };
     let card = &model.card;
-    let text = match card.layers.as_slice() {
+    let text = match model.layers.as_slice() {
         [] => format!("{} · no routers", card.name),
-        [first, rest @ ..] if rest.iter().all(|layer| layer.num_experts == first.num_experts) => {
-            format!("{} · {} MoE layers × {} experts", card.name, card.layers.len(), first.num_experts)
+        [first, rest @ ..] if rest.iter().all(|layer| layer.card.num_experts == first.card.num_experts) => {
+            format!("{} · {} MoE layers × {} experts", card.name, model.layers.len(), first.card.num_experts)
         }
         layers => format!("{} · {} MoE layers", card.name, layers.len()),
     };
-    ui.label(text).on_hover_ui(|ui| {
+    let chip = ui.add(Button::new(text).frame_when_inactive(false)).on_hover_ui(|ui| {
         ui.label(design::strong(&card.name));
         ui.label(&card.description);
-        ui.weak(format!("Gating: {}", card.gating.rule)).on_hover_text(&card.gating.description);
-        if let Some(parameters) = &card.parameters {
-            ui.weak(format!("{:.2} million parameters", parameters.total as f64 / 1e6));
-        }
+        ui.weak(format!("Gating: {}", card.gating.rule));
         ui.weak(model.path.display().to_string());
+        ui.weak("Click for everything about it (key: I)");
     });
+    if chip.clicked() {
+        ctx.send(Command::ToggleSheet(Sheet::Model));
+    }
 }

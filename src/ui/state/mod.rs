@@ -7,7 +7,7 @@ mod view;
 pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
 pub use results::{LayerUsage, Multiple, Results};
-pub use view::{OverlayKind, Side, View};
+pub use view::{OverlayKind, Sheet, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
@@ -98,8 +98,8 @@ pub struct AppState {
     odd: Option<ModelVersion>,
     /// Messages on screen, the oldest first.
     pub notices: Vec<Notice>,
-    /// Whether the sheet of shortcuts is open.
-    pub help_open: bool,
+    /// The sheet that is open.
+    pub sheet: Option<Sheet>,
     /// Whether the worker still works toward the latest wish.
     pub updating: bool,
     /// The model that is bundled with the program, if it was found.
@@ -125,7 +125,7 @@ impl AppState {
             settings,
             odd: None,
             notices: Vec::new(),
-            help_open: false,
+            sheet: None,
             updating: false,
             default_model,
         }
@@ -208,7 +208,7 @@ impl AppState {
             }
             Command::SetTheme(theme) => self.settings.theme = theme,
             Command::SetZoom(zoom) => self.settings.zoom = zoom,
-            Command::ToggleHelp => self.help_open = !self.help_open,
+            Command::ToggleSheet(sheet) => self.sheet = if self.sheet == Some(sheet) { None } else { Some(sheet) },
             Command::DismissNotice(at) if at < self.notices.len() => drop(self.notices.remove(at)),
             Command::DismissNotice(_)
             | Command::ShowImageDialog

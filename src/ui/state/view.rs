@@ -61,6 +61,15 @@ pub enum Side {
     Right,
 }
 
+/// What lies over the window until it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sheet {
+    /// The keys and what they do.
+    Shortcuts,
+    /// Everything about the open model.
+    Model,
+}
+
 /// What the person looks at. Indices may be out of range for a newly opened model; [`View::clamp`] mends that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
