@@ -59,6 +59,15 @@ pub(super) struct Placed<'a> {
     pub at: At,
 }
 
+/// A list of nodes that is being added.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    nodes: &'a [NodeProto],
+    scope: ScopeId,
+    /// Index of the first node whose outputs may have no values yet.
+    next: usize,
+}
+
 pub(super) struct Builder<'a> {
     model: &'a ModelProto,
     functions: FastMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
@@ -66,6 +75,8 @@ pub(super) struct Builder<'a> {
     /// and again, and lies in the processor's cache if it is the same bytes each time.
     operators: FastMap<&'a str, (&'a str, u32)>,
     graph: ModelGraph<'a>,
+    /// From the main graph to the body that nodes are being added of.
+    lists: Vec<List<'a>>,
     /// By scope.
     names: Vec<Names<'a>>,
     /// By scope: the types that the file tells.
@@ -87,8 +98,8 @@ pub(super) fn build(model: &ModelProto) -> Result<ModelGraph<'_>, GraphError> {
         consumers: Vec::new(),
         consumer_starts: Vec::new(),
     };
-    let (operators, names, types) = (FastMap::default(), Vec::new(), Vec::new());
-    let mut builder = Builder { model, functions, operators, graph, names, types };
+    let (operators, lists, names, types) = (FastMap::default(), Vec::new(), Vec::new(), Vec::new());
+    let mut builder = Builder { model, functions, operators, graph, lists, names, types };
     builder.main(main)?;
     let mut graph = builder.graph;
     graph.sort_nodes();
@@ -168,15 +179,37 @@ impl<'a> Builder<'a> {
 
     /// What `name` means in a scope; a name that nothing defines becomes a value of its own.
     pub(super) fn look_up(&mut self, name: &'a str, scope: ScopeId) -> ValueId {
+        if let Some(known) = self.known(name, scope) {
+            return known;
+        }
+        self.name_what_follows();
+        self.known(name, scope).unwrap_or_else(|| self.add_value(name, scope, Source::Unknown))
+    }
+
+    fn known(&self, name: &str, scope: ScopeId) -> Option<ValueId> {
         let mut around = Some(scope);
         while let Some(scope) = around {
             if let Some(&value) = self.names[scope.0 as usize].get(name) {
-                return value;
+                return Some(value);
             }
             let scope = self.graph.scope(scope);
             around = scope.body.and(scope.parent);
         }
-        self.add_value(name, scope, Source::Unknown)
+        None
+    }
+
+    /// Makes values of all that the lists under way have not come to: a name that is not known yet may be among it, where
+    /// a list is not in the order in which it runs. Each list is gone through once at most.
+    fn name_what_follows(&mut self) {
+        for list in 0..self.lists.len() {
+            let List { nodes, scope, next } = self.lists[list];
+            self.lists[list].next = nodes.len();
+            for name in nodes[next..].iter().flat_map(|node| &node.output).filter(|name| !name.is_empty()) {
+                if !self.names[scope.0 as usize].contains_key(name.as_str()) {
+                    self.add_value(name, scope, Source::Unknown);
+                }
+            }
+        }
     }
 
     pub(super) fn add_weights(&mut self, graph: &'a GraphProto, scope: ScopeId) {
@@ -212,8 +245,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds a list of nodes, in whichever order it is: a name that is read before anything defines it becomes a value, which
-    /// its definition takes over.
+    /// Adds a list of nodes, in whichever order it is.
     pub(super) fn add_nodes(&mut self, nodes: &'a [NodeProto], at: At) -> Result<(), GraphError> {
         if at.depth > MAX_DEPTH {
             return Err(GraphError::TooDeep);
@@ -221,7 +253,10 @@ impl<'a> Builder<'a> {
         if self.graph.nodes.len() + nodes.len() > MAX_NODES {
             return Err(GraphError::TooLarge);
         }
+        let level = self.lists.len();
+        self.lists.push(List { nodes, scope: at.scope, next: 0 });
         for (index, node) in nodes.iter().enumerate() {
+            self.lists[level].next = self.lists[level].next.max(index);
             let inputs: Inputs = node.input.iter().map(|name| self.given(name, at.scope)).collect();
             let outputs: Outputs = node.output.iter().map(|name| self.define(name, node, at)).collect();
             let placed = Placed { node, index, at };
@@ -233,6 +268,7 @@ impl<'a> Builder<'a> {
                 _ => self.add_call_or_node(placed, inputs, outputs)?,
             }
         }
+        self.lists.truncate(level);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! graph without cycles both are nearest common ancestors in a tree that grows node by node
 //! (Aho, Hopcroft, Ullman: On finding lowest common ancestors in trees, 1973), found here in O(log n) by skipping.
 
+use super::elements::is_product;
 use super::{ModelGraph, NodeId, ValueId};
 
 /// The immediate dominator and post-dominator of each node.
@@ -209,22 +210,6 @@ fn has_weights(graph: &ModelGraph<'_>, id: NodeId) -> bool {
             && graph.num_elements(value).is_none_or(|count| count > 1)
             && graph.shape(value).is_none_or(|shape| shape.len() >= 2)
     };
-    matches!(
-        node.op,
-        "MatMul"
-            | "Gemm"
-            | "Conv"
-            | "ConvTranspose"
-            | "Einsum"
-            | "FusedMatMul"
-            | "FusedGemm"
-            | "FusedConv"
-            | "MatMulInteger"
-            | "ConvInteger"
-            | "QLinearMatMul"
-            | "QLinearConv"
-            | "MatMulNBits"
-            | "MoE"
-            | "QMoE"
-    ) && node.inputs.iter().flatten().any(|&input| is_weight(input))
+    (is_product(node.op) || matches!(node.op, "MoE" | "QMoE"))
+        && node.inputs.iter().flatten().any(|&input| is_weight(input))
 }

@@ -72,3 +72,29 @@ pub(super) fn num_data_inputs(op: &str) -> u32 {
         _ => u32::MAX,
     }
 }
+
+/// Operators that multiply data with weights, or data with data.
+pub(in crate::model) fn is_product(op: &str) -> bool {
+    matches!(
+        op,
+        "MatMul"
+            | "Gemm"
+            | "Conv"
+            | "Einsum"
+            | "FusedMatMul"
+            | "FusedGemm"
+            | "FusedConv"
+            | "MatMulInteger"
+            | "ConvInteger"
+            | "QLinearMatMul"
+            | "QLinearConv"
+            | "QGemm"
+            | "MatMulNBits"
+            | "MatMulIntegerToFloat"
+            | "DynamicQuantizeMatMul"
+            | "ConvTranspose"
+            | "QLinearGemm"
+            | "GemmFastGelu"
+            | "FusedMatMulActivation"
+    )
+}

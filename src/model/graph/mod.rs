@@ -25,6 +25,7 @@ pub(super) use attributes::normal_axis;
 pub use build::GraphError;
 pub(super) use constants::{is_float, is_quantized};
 pub(super) use dominators::Dominators;
+pub(super) use elements::is_product;
 
 use super::proto::{AttributeProto, ModelProto, TensorProto};
 use foldhash::fast::RandomState;

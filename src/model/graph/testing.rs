@@ -117,6 +117,13 @@ pub(in crate::model) fn with_ints(mut node: NodeProto, name: &str, ints: &[i64])
     node
 }
 
+/// A node with a text besides.
+pub(in crate::model) fn with_text(mut node: NodeProto, name: &str, text: &'static str) -> NodeProto {
+    let (r#type, s) = (attribute_type::STRING, Some(text.as_bytes().into()));
+    node.attribute.push(AttributeProto { name: name.into(), r#type, s, ..Default::default() });
+    node
+}
+
 /// A node with a body besides.
 pub(in crate::model) fn with_body(mut node: NodeProto, name: &str, body: GraphProto) -> NodeProto {
     let r#type = attribute_type::GRAPH;

@@ -209,3 +209,27 @@ fn bodies_stand_beside_their_nodes() {
     let scope = graph.scope(graph.value(find(&graph, "next")).scope);
     assert_eq!((scope.body, scope.owner), (Some("body"), 0));
 }
+
+/// Quantisers append the nodes that they make, so that a body may read what comes later in its file.
+#[test]
+fn a_body_reads_what_its_file_gives_later() {
+    let body = GraphProto {
+        node: vec![node("Add", "inside late", "next", &[]), node("Identity", "go", "go_on", &[])],
+        input: vec![value("n", 7, &[]), value("go", 9, &[]), value("inside", 1, &[4])],
+        output: vec![value("go_on", 9, &[]), value("next", 1, &[4])],
+        ..Default::default()
+    };
+    let mut sketch = Sketch::with_input(&[4]);
+    sketch.int("times", 3);
+    sketch.graph.node.push(with_body(node("Loop", "times _ x", "last", &[]), "body", body));
+    sketch.op("Relu", "x", "late", &[]);
+    let model = sketch.model("last");
+    let graph = ModelGraph::new(&model).unwrap();
+    let late = find(&graph, "late");
+    assert_eq!(
+        (graph.op_of(late), graph.value_ids().filter(|&id| graph.value(id).name == "late").count()),
+        ("Relu", 1)
+    );
+    let reader = graph.consumers(late)[0];
+    assert_eq!((graph.node(reader).op, reader > graph.producer(late).unwrap()), ("Add", true));
+}

@@ -8,7 +8,7 @@ use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
 };
 use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_masked};
-use super::scores::{expert_axis, product_width};
+use super::scores::{expert_axis, fused_function, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::walk::Walk;
@@ -221,7 +221,7 @@ impl Plan {
             .logits
             .iter()
             .copied()
-            .filter(|_| candidate.half_keys.is_none())
+            .filter(|&root| candidate.half_keys.is_none() && fused_function(graph, root) == ScoreFunction::None)
             .min_by_key(|&root| graph.producer(root));
         let chosen = walk.findings.ids.filter(|(ids, _)| !graph.value(*ids).name.is_empty());
         let (ids, weights) = match candidate.half_keys {
@@ -339,6 +339,7 @@ fn is_pooled(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
             "GlobalAveragePool" | "GlobalMaxPool" => return true,
             "ReduceMean" | "ReduceMax" if over_places(node) => return true,
             "Flatten" => return true,
+            "Reshape" if lays_flat(graph, node) => return true,
             _ => {}
         }
         match node.inputs.iter().flatten().copied().find(|&input| graph.value(input).is_data) {
@@ -347,6 +348,14 @@ fn is_pooled(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
         }
     }
     false
+}
+
+/// Whether a reshape puts all that is known of an image into one row.
+fn lays_flat(graph: &ModelGraph<'_>, node: &Node<'_>) -> bool {
+    let shapes = node.input(0).and_then(|from| graph.shape(from)).zip(node.output(0).and_then(|to| graph.shape(to)));
+    let Some((&[_, ref places @ ..], &[_, width])) = shapes else { return false };
+    let size = places.iter().try_fold(1_i64, |product, &size| (size > 0).then(|| product.checked_mul(size)).flatten());
+    places.len() > 1 && size == Some(width)
 }
 
 fn confidence(router: &Router, found: &Found) -> Confidence {

@@ -6,9 +6,9 @@
 
 use super::names::weights_of;
 use super::region::Region;
-use super::scores::{is_product, skip_passive};
+use super::scores::skip_passive;
 use super::walk::Walk;
-use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
+use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized};
 use std::collections::BTreeMap;
 
 /// One expert each.
@@ -37,6 +37,8 @@ struct Labels<'r, 'g, 'a> {
     inside: FastSet<NodeId>,
     of: FastMap<ValueId, Label>,
     picks: Vec<NodeId>,
+    /// Whether tokens that were sorted by expert are divided among the experts.
+    divides_tokens: bool,
     by_hit: bool,
 }
 
@@ -49,7 +51,7 @@ pub(super) fn find_branches(
 ) -> Option<Branches> {
     let chooses = !walk.findings.choices.is_empty();
     let inside = region.nodes.iter().copied().collect();
-    let mut labels = Labels { graph, region, inside, of: FastMap::default(), picks: Vec::new(), by_hit: false };
+    let mut labels = Labels::new(graph, region, inside, Vec::new());
     labels.pick(walk, cone, widths);
     labels.flow_back();
     if let Some(branches) = labels.branches(cone, widths, chooses) {
@@ -65,14 +67,7 @@ pub(super) fn find_branches(
         {
             continue;
         }
-        let mut labels = Labels {
-            graph,
-            region,
-            inside: labels.inside.clone(),
-            of: FastMap::default(),
-            picks: vec![id],
-            by_hit: false,
-        };
+        let mut labels = Labels::new(graph, region, labels.inside.clone(), vec![id]);
         labels.spread(node);
         if let Some(branches) =
             labels.branches(cone, widths, chooses).filter(|found| found.weights.len() as i64 == count)
@@ -83,7 +78,11 @@ pub(super) fn find_branches(
     None
 }
 
-impl Labels<'_, '_, '_> {
+impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
+    fn new(graph: &'g ModelGraph<'a>, region: &'r Region, inside: FastSet<NodeId>, picks: Vec<NodeId>) -> Self {
+        Self { graph, region, inside, of: FastMap::default(), picks, divides_tokens: false, by_hit: false }
+    }
+
     /// Gives labels where one expert is picked, and lets them flow forward.
     fn pick(&mut self, walk: &Walk<'_, '_>, cone: &FastSet<ValueId>, widths: &[i64]) {
         let chooses = !walk.findings.choices.is_empty();
@@ -101,6 +100,7 @@ impl Labels<'_, '_, '_> {
             let from_router = splits || self.graph.data_inputs(node).any(|input| walk.kind(input).is_some());
             if from_router && let Some(picked) = self.picked(node, widths) {
                 self.picks.push(id);
+                self.divides_tokens |= node.input(0).is_some_and(|data| walk.kind(data).is_none());
                 self.of.extend(
                     node.outputs.iter().copied().zip(picked).map(|(output, label)| (output, Label::One(label))),
                 );
@@ -172,7 +172,7 @@ impl Labels<'_, '_, '_> {
             let readers = node.outputs.iter().flat_map(|&output| self.graph.data_consumers(output));
             let mut label = None;
             for reader in readers.filter(|reader| self.inside.contains(reader)) {
-                let of_reader = self.graph.node(reader).outputs.iter().find_map(|output| self.of.get(output).copied());
+                let of_reader = self.label_of(self.graph.node(reader));
                 // What nobody labelled reads belongs to no expert alone.
                 label = Some(join(label.unwrap_or(of_reader.unwrap_or(Label::Many)), of_reader.unwrap_or(Label::Many)));
             }
@@ -180,6 +180,11 @@ impl Labels<'_, '_, '_> {
                 self.of.extend(node.outputs.iter().map(|&output| (output, Label::One(label))));
             }
         }
+    }
+
+    /// A node that gives several experts their parts belongs to none.
+    fn label_of(&self, node: &Node<'_>) -> Option<Label> {
+        node.outputs.iter().filter_map(|output| self.of.get(output).copied()).reduce(join)
     }
 
     /// Labels the inputs of a stack, and what is computed for one of them only.
@@ -204,9 +209,7 @@ impl Labels<'_, '_, '_> {
         let mut executed_when_chosen = false;
         for &id in &self.region.nodes {
             let node = self.graph.node(id);
-            let Some(Label::One(label)) = node.outputs.iter().find_map(|output| self.of.get(output).copied()) else {
-                continue;
-            };
+            let Some(Label::One(label)) = self.label_of(node) else { continue };
             for input in self.graph.data_inputs(node).filter(|&input| self.is_weight(input)) {
                 let known = users.get(&input).copied();
                 users.insert(input, known.map_or(Label::One(label), |known| join(known, Label::One(label))));
@@ -240,7 +243,7 @@ impl Labels<'_, '_, '_> {
             weights: weights.into_values().map(|own| self.roots(&own)).collect(),
             width: usize::try_from(width).unwrap_or(0),
             evidence: self.picks.clone(),
-            all_executed: !executed_when_chosen,
+            all_executed: !executed_when_chosen && !self.divides_tokens,
             by_hit: self.by_hit,
             isomorphic,
         })

@@ -4,9 +4,9 @@
 use super::branches::{Branches, find_branches};
 use super::region::{Region, Regions};
 use super::report::ExpertForm;
-use super::scores::{is_passive, is_product, skip_passive};
+use super::scores::{is_passive, skip_passive};
 use super::walk::Walk;
-use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_quantized};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized};
 
 /// Joins after the router that are looked at: gates scale inputs in some models, so that experts follow the first join.
 const MAX_JOINS: usize = 6;
@@ -362,11 +362,12 @@ fn becomes_weight(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
         let node = graph.node(reader);
         if is_product(node.op) {
             let other_is_data = node.input(0).is_some_and(|x| x != value && graph.value(x).is_data);
-            return node.input(1) == Some(value) && other_is_data && matches!(node.op, "Conv" | "ConvTranspose");
+            let convolves = matches!(node.op, "Conv" | "ConvTranspose" | "FusedConv" | "ConvInteger");
+            return node.input(1) == Some(value) && other_is_data && convolves;
         }
         if !is_passive(node.op)
             && !node.op.starts_with("Reduce")
-            && !matches!(node.op, "Concat" | "Add" | "Split" | "Slice" | "Gather")
+            && !matches!(node.op, "Concat" | "Add" | "Split" | "Slice" | "Gather" | "DynamicQuantizeLinear")
         {
             return false;
         }

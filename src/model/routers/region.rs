@@ -5,6 +5,8 @@ use crate::model::graph::{Dominators, ModelGraph, NodeId, ValueId};
 /// A part of the graph that data enters at one node and leaves at another.
 #[derive(Debug)]
 pub(super) struct Region {
+    /// The last node before it: what data it reads comes through there, or from weights.
+    pub entry: Option<NodeId>,
     /// The node through which everything leaves.
     pub merge: NodeId,
     /// All nodes, `merge` included, in order.
@@ -43,7 +45,7 @@ impl<'g, 'a> Regions<'g, 'a> {
     pub(super) fn ending_at(&mut self, merge: NodeId, floor: Option<NodeId>) -> Region {
         let entry = self.dominators.before(merge).filter(|&entry| floor.is_none_or(|floor| entry <= floor)).or(floor);
         let nodes = self.back_from(&[merge], entry);
-        Region { merge, nodes }
+        Region { entry, merge, nodes }
     }
 
     /// All nodes that `from` depend on and that come after `floor`, in order.

@@ -1,6 +1,7 @@
 //! From a choice back to the gate logits that it is made on.
 
-use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, normal_axis};
+use super::report::ScoreFunction;
+use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, is_product, normal_axis};
 
 /// Longer ways from logits to a choice do not occur.
 const MAX_STEPS: usize = 96;
@@ -40,30 +41,11 @@ pub(super) fn is_passive(op: &str) -> bool {
     )
 }
 
-/// Operators that multiply data with weights, or data with data.
-pub(super) fn is_product(op: &str) -> bool {
-    matches!(
-        op,
-        "MatMul"
-            | "Gemm"
-            | "Conv"
-            | "Einsum"
-            | "FusedMatMul"
-            | "FusedGemm"
-            | "FusedConv"
-            | "MatMulInteger"
-            | "ConvInteger"
-            | "QLinearMatMul"
-            | "QLinearConv"
-            | "QGemm"
-            | "MatMulNBits"
-            | "MatMulIntegerToFloat"
-            | "DynamicQuantizeMatMul"
-            | "ConvTranspose"
-            | "QLinearGemm"
-            | "GemmFastGelu"
-            | "FusedMatMulActivation"
-    )
+/// The function that optimisers put into a product: its output are scores, and no tensor has the logits.
+pub(super) fn fused_function(graph: &ModelGraph<'_>, value: ValueId) -> ScoreFunction {
+    let Some((_, node)) = graph.producing(value) else { return ScoreFunction::None };
+    let fused = node.op.starts_with("Fused") && graph.text(node, "activation") == Some("Sigmoid");
+    if fused { ScoreFunction::Sigmoid } else { ScoreFunction::None }
 }
 
 /// Follows `value`, which something chooses from, back to the logits.

@@ -1,7 +1,7 @@
 //! Where routers may be: every node that chooses or weights, gathered by the logits that it does so on.
 
-use super::report::LookedAt;
-use super::scores::{Trace, is_mask, skip_passive, trace};
+use super::report::{LookedAt, ScoreFunction};
+use super::scores::{Trace, fused_function, is_mask, skip_passive, trace};
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,14 @@ fn seed(graph: &ModelGraph<'_>, node: &Node<'_>, looked_at: &mut LookedAt) -> Op
     let input = node.input(0)?;
     let of = graph.value(input);
     let usable = of.is_data && (of.element == 0 || is_float(of.element));
-    if !usable || !matches!(node.domain, "") {
+    if !usable {
+        return None;
+    }
+    if let Some(output) = node.output(0).filter(|&output| fused_function(graph, output) == ScoreFunction::Sigmoid) {
+        looked_at.sigmoid += usize::from(may_gate(graph, node, output));
+        return may_gate(graph, node, output).then_some(output);
+    }
+    if !node.domain.is_empty() {
         return None;
     }
     match node.op {

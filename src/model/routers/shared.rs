@@ -4,8 +4,8 @@
 use super::experts::{Found, cone};
 use super::names::weights_of;
 use super::region::Regions;
-use super::scores::{is_product, skip_passive};
-use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId};
+use super::scores::skip_passive;
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
 /// Nodes after the experts until their sum, shared experts included, is done.
 const MAX_STEPS: usize = 16;
@@ -21,7 +21,7 @@ pub(super) fn shared_experts<'g, 'a>(
     found: &Found,
     experts: &[ValueId],
 ) -> usize {
-    let floor = found.region.nodes.first().and_then(|first| first.0.checked_sub(1)).map(NodeId);
+    let floor = found.region.entry;
     let experts = experts.iter().copied().collect();
     let mut summands = Summands { graph, regions, floor, experts };
     let cone = cone(graph, &found.region, raw);
@@ -37,7 +37,11 @@ pub(super) fn shared_experts<'g, 'a>(
         let Some(next) = summands.regions.dominators.after(at) else { break };
         let routed = std::mem::replace(&mut at, next);
         let node = graph.node(next);
-        if node.op == "Add" && graph.data_inputs(node).all(|input| graph.value(input).is_data) {
+        if let Some(product) = fused_product(graph, node) {
+            if !summands.comes_from(product, routed) {
+                count += usize::from(summands.is_network(product, 1));
+            }
+        } else if node.op == "Add" && graph.data_inputs(node).all(|input| graph.value(input).is_data) {
             let others: Vec<ValueId> =
                 graph.data_inputs(node).filter(|&input| !summands.comes_from(input, routed)).collect();
             let added: usize = others.into_iter().map(|other| summands.networks(other, MAX_SUMMANDS)).sum();
@@ -61,6 +65,10 @@ impl Summands<'_, '_, '_> {
     /// The number of networks that a node adds to what `routed` says is the experts'.
     fn beside(&mut self, id: NodeId, routed: impl Fn(ValueId) -> bool) -> usize {
         let node = self.graph.node(id);
+        if let Some(product) = fused_product(self.graph, node) {
+            let added = !routed(product) && node.input(2).is_some_and(routed);
+            return usize::from(added && self.is_network(product, 1));
+        }
         let adds = matches!(node.op, "Add" | "Sum") || node.op.starts_with("Scatter");
         if !adds || !node.inputs.iter().flatten().any(|&input| routed(input)) {
             return 0;
@@ -77,7 +85,7 @@ impl Summands<'_, '_, '_> {
     /// The number of networks whose sum a value is.
     fn networks(&mut self, value: ValueId, most: usize) -> usize {
         let value = skip_passive(self.graph, value);
-        let Some((id, node)) = self.graph.producing(value) else { return 0 };
+        let Some((_, node)) = self.graph.producing(value) else { return 0 };
         if most > 1 && matches!(node.op, "Add" | "Sum") {
             let parts: Vec<ValueId> =
                 self.graph.data_inputs(node).filter(|&input| self.graph.value(input).is_data).collect();
@@ -85,11 +93,17 @@ impl Summands<'_, '_, '_> {
                 return parts.into_iter().map(|part| self.networks(part, most / 2)).sum();
             }
         }
-        usize::from(self.is_network(id))
+        match (fused_product(self.graph, node), node.input(2)) {
+            (Some(product), Some(added)) if most > 1 => {
+                usize::from(self.is_network(product, 1)) + self.networks(added, most / 2)
+            }
+            _ => usize::from(self.is_network(value, 2)),
+        }
     }
 
-    /// Whether two products with weights, of no router and no attention, lead to a node.
-    fn is_network(&mut self, last: NodeId) -> bool {
+    /// Whether so many products with weights, of no router and no attention, lead to a value.
+    fn is_network(&mut self, value: ValueId, least: usize) -> bool {
+        let Some(last) = self.graph.producer(value) else { return false };
         let nodes = self.regions.back_from(&[last], self.floor);
         let mut products = 0;
         for &id in &nodes {
@@ -106,6 +120,13 @@ impl Summands<'_, '_, '_> {
                 products += 1;
             }
         }
-        products >= 2
+        products >= least
     }
+}
+
+/// What a `Gemm` multiplies with weights before it adds something computed to that: optimisers make one of a product and a
+/// sum.
+fn fused_product(graph: &ModelGraph<'_>, node: &Node<'_>) -> Option<ValueId> {
+    let adds_data = node.input(2).is_some_and(|added| graph.value(added).is_data);
+    (matches!(node.op, "Gemm" | "FusedGemm") && adds_data).then_some(node.input(0)).flatten()
 }

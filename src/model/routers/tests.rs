@@ -3,6 +3,7 @@
 
 mod found;
 mod moe;
+mod optimised;
 mod rejected;
 
 use super::{RouterReport, find_routers};

@@ -6,8 +6,8 @@ mod places;
 
 use super::kinds::{Findings, Kind, MaskOf, Picked, Scores};
 use super::report::ScoreFunction;
-use super::scores::{is_passive, is_product, skip_passive};
-use crate::model::graph::{FastMap, ModelGraph, Node, NodeId, ValueId};
+use super::scores::{fused_function, is_passive, skip_passive};
+use crate::model::graph::{FastMap, ModelGraph, Node, NodeId, ValueId, is_product};
 use std::collections::BTreeSet;
 
 /// A router computes few values; an unrolled one has some for each expert.
@@ -36,7 +36,7 @@ impl<'g, 'a> Walk<'g, 'a> {
         let mut waiting = BTreeSet::new();
         for &root in roots {
             let scores = Scores {
-                function: ScoreFunction::None,
+                function: fused_function(graph, root),
                 biased: false,
                 axis: axis(root),
                 over_tokens: false,
@@ -44,6 +44,7 @@ impl<'g, 'a> Walk<'g, 'a> {
                 column: None,
             };
             walk.kinds.insert(root, Kind::Scores(scores));
+            walk.note(root, Kind::Scores(scores));
             waiting.extend(graph.data_consumers(root));
         }
         while let Some(id) = waiting.pop_first() {
