@@ -127,7 +127,7 @@ impl ModelDescription {
 }
 
 /// 256 for 224 pixels, as torchvision's classifiers have it.
-fn assumed_resize(size: u32) -> u32 {
+pub(super) fn assumed_resize(size: u32) -> u32 {
     (f64::from(size) * 256.0 / 224.0).round() as u32
 }
 

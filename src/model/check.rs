@@ -1,7 +1,8 @@
 //! Checks a card against itself and against the graph, so that everything after can rely on it.
 
 use super::{
-    CropRule, InputCard, LayerCard, Layout, ModelCard, ModelDescription, ResizeRule, TopKCard, ValueDescription,
+    CropRule, DetectionCard, DetectionStyle, Fill, FixedInputCard, GridCard, InputCard, InputElement, LayerCard,
+    Layout, ModelCard, ModelDescription, ResizeRule, TensorPath, TokenOrder, TopKCard, ValueDescription,
 };
 
 /// Sides of the model's input beyond this are a mistake.
@@ -9,6 +10,12 @@ const MAX_SIDE: u32 = 16_384;
 
 /// Patches beyond this are a mistake.
 const MAX_PATCHES: usize = 1 << 20;
+
+/// Images at once beyond this are a mistake.
+const MAX_BATCH: usize = 1024;
+
+/// Values of a further input beyond this are a mistake.
+const MAX_FIXED_VALUES: usize = 1 << 24;
 
 /// `Ok` or what is wrong.
 type Check = Result<(), String>;
@@ -21,23 +28,52 @@ impl ModelCard {
     pub fn check(&self, model: &ModelDescription) -> Result<(), String> {
         ensure(!self.name.trim().is_empty(), || "name is empty".into())?;
         check_input(&self.input, model)?;
-        let logits = output(model, &self.logits, "logits", "float")?;
-        if let (false, Some(classes)) = (self.labels.is_empty(), last_size(logits)) {
-            ensure(self.labels.len() == classes, || {
-                format!("labels has {} names, but the model has {classes} classes", self.labels.len())
-            })?;
+        self.check_fixed_inputs(model)?;
+        self.check_logits(model)?;
+        if let Some(detection) = &self.detection {
+            check_detection(detection, model)?;
         }
-        let patches = self.grid.rows.checked_mul(self.grid.cols);
-        ensure(patches.is_some_and(|patches| (1..=MAX_PATCHES).contains(&patches)), || {
-            format!(
-                "grid has {} rows and {} columns; 1 to {MAX_PATCHES} patches are possible",
-                self.grid.rows, self.grid.cols
-            )
-        })?;
+        check_grid(&self.grid).map_err(|reason| format!("grid {reason}"))?;
         self.layers.iter().enumerate().try_for_each(|(index, layer)| {
             check_layer(layer, model).map_err(|reason| format!("layers[{index}]: {reason}"))
         })?;
         self.top_k.as_ref().map_or(Ok(()), |top_k| self.check_top_k(top_k, model))
+    }
+
+    fn check_logits(&self, model: &ModelDescription) -> Check {
+        if self.logits.is_empty() {
+            return ensure(!self.layers.is_empty() || self.detection.is_some(), || {
+                "logits is empty, and there are no layers and no detection: nothing would be shown".into()
+            });
+        }
+        let logits = output(model, &self.logits, "logits", "float")?;
+        match (self.labels.is_empty(), last_size(logits)) {
+            (false, Some(classes)) => ensure(self.labels.len() == classes, || {
+                format!("labels has {} names, but the model has {classes} classes", self.labels.len())
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every input that the graph needs is fed by one part of the card, and by one only.
+    fn check_fixed_inputs(&self, model: &ModelDescription) -> Check {
+        let top_k = self.top_k.as_ref().map(|top_k| top_k.input.as_str());
+        for (index, fixed) in self.inputs.iter().enumerate() {
+            let other = self.inputs[..index].iter().map(|other| other.name.as_str());
+            let fed_twice = other.chain([self.input.name.as_str()]).chain(top_k).any(|name| name == fixed.name);
+            ensure(!fed_twice, || format!("inputs[{index}] feeds {} once more", fixed.name))?;
+            check_fixed_input(fixed, model).map_err(|reason| format!("inputs[{index}]: {reason}"))?;
+        }
+        let is_fed = |input: &&ValueDescription| {
+            input.has_default
+                || input.name == self.input.name
+                || top_k == Some(&input.name)
+                || self.inputs.iter().any(|fixed| fixed.name == input.name)
+        };
+        match model.inputs.iter().find(|input| !is_fed(input)) {
+            Some(input) => Err(format!("inputs says nothing of {}, which the model needs ({input})", input.name)),
+            None => Ok(()),
+        }
     }
 
     fn check_top_k(&self, top_k: &TopKCard, model: &ModelDescription) -> Check {
@@ -60,7 +96,12 @@ impl ModelCard {
 fn check_input(card: &InputCard, model: &ModelDescription) -> Check {
     let input = model.inputs.iter().find(|input| input.name == card.name);
     let input = input.ok_or_else(|| no_such("input.name", &card.name, "input", &model.inputs))?;
-    ensure(input.element == "float32", || format!("input.name {} is {input}, not float32", card.name))?;
+    let element = match card.element {
+        InputElement::Float32 => "float32",
+        InputElement::Float16 => "float16",
+        InputElement::Uint8 => "uint8",
+    };
+    ensure(input.element == element, || format!("input.name {} is {input}, not {element}", card.name))?;
     let (height, width) = (card.height, card.width);
     ensure((1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width), || {
         format!("input.height and input.width are {height} and {width}; 1 to {MAX_SIDE} is possible")
@@ -69,10 +110,16 @@ fn check_input(card: &InputCard, model: &ModelDescription) -> Check {
         Layout::Nchw => [3, height, width],
         Layout::Nhwc => [height, width, 3],
     };
+    ensure((1..=MAX_BATCH).contains(&card.batch), || {
+        format!("input.batch is {}; 1 to {MAX_BATCH} is possible", card.batch)
+    })?;
     if let Some(dims) = &input.dims {
         let fits = dims.len() == 4
             && dims[1..].iter().zip(wanted).all(|(dim, size)| dim.size().is_none_or(|fixed| fixed == size as usize));
         ensure(fits, || format!("input.name {} is {input}, but the card says [batch, {wanted:?}]", card.name))?;
+        ensure(dims[0].size().is_none_or(|batch| batch == card.batch), || {
+            format!("input.batch is {}, but input.name {} is {input}", card.batch, card.name)
+        })?;
     }
     check_preprocessing(card)
 }
@@ -81,6 +128,11 @@ fn check_preprocessing(card: &InputCard) -> Check {
     ensure(card.mean.iter().all(|mean| mean.is_finite()), || "input.mean is not finite".into())?;
     ensure(card.std.iter().all(|std| std.is_finite() && *std > 0.0), || {
         format!("input.std is {:?}, but each must be greater than 0", card.std)
+    })?;
+    // Bytes have no fractions, and nothing below 0.
+    let is_bytes = card.mean == [0.0; 3] && card.std.iter().all(|std| (std * 255.0 - 1.0).abs() < 1e-4);
+    ensure(card.element != InputElement::Uint8 || is_bytes, || {
+        "input.element is uint8, which goes with a mean of 0 and a std of 1/255 (0.003921569)".into()
     })?;
     let size = card.resize.size;
     match (card.resize.rule, card.crop) {
@@ -100,18 +152,103 @@ fn check_preprocessing(card: &InputCard) -> Check {
     }
 }
 
+fn check_fixed_input(fixed: &FixedInputCard, model: &ModelDescription) -> Check {
+    let input = model.inputs.iter().find(|input| input.name == fixed.name);
+    let input = input.ok_or_else(|| no_such("name", &fixed.name, "input", &model.inputs))?;
+    let is_number = ["float", "int", "uint", "bfloat16", "bool"].iter().any(|kind| input.element.starts_with(kind));
+    ensure(is_number, || format!("{} is {input}, which takes no numbers", fixed.name))?;
+    if let Some(dims) = &input.dims {
+        let fits = dims.len() == fixed.shape.len()
+            && dims.iter().zip(&fixed.shape).all(|(dim, size)| dim.size().is_none_or(|fixed| fixed == *size));
+        ensure(fits, || format!("{} is {input}, but shape says {:?}", fixed.name, fixed.shape))?;
+    }
+    let count = fixed.shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    let count = count.filter(|&count| count <= MAX_FIXED_VALUES);
+    let count = count.ok_or_else(|| format!("shape {:?} has more than {MAX_FIXED_VALUES} values", fixed.shape))?;
+    match &fixed.fill {
+        Fill::Value(value) => ensure(value.is_finite(), || "fill is not finite".into()),
+        Fill::Values(values) => {
+            ensure(values.len() == count, || format!("fill has {} values, but shape {count}", values.len()))?;
+            ensure(values.iter().all(|value| value.is_finite()), || "fill is not finite".into())
+        }
+    }
+}
+
+fn check_detection(card: &DetectionCard, model: &ModelDescription) -> Check {
+    output(model, &card.boxes, "detection.boxes", "float")?;
+    let has_scores = !card.scores.is_empty();
+    if has_scores {
+        output(model, &card.scores, "detection.scores", "float")?;
+    }
+    if !card.classes.is_empty() {
+        let known = model.outputs.iter().any(|output| output.name == card.classes);
+        ensure(known, || no_such("detection.classes", &card.classes, "output", &model.outputs))?;
+    }
+    let needs_scores = matches!(card.style, DetectionStyle::Lists | DetectionStyle::Detr);
+    ensure(needs_scores == has_scores, || match needs_scores {
+        true => "detection.scores is empty, but its style has the scores in an output of their own".into(),
+        false => "detection.scores names an output, but its style has the scores beside the boxes".into(),
+    })
+}
+
+fn check_grid(grid: &GridCard) -> Check {
+    let GridCard { rows, cols, prefix_tokens, suffix_tokens, order } = *grid;
+    let is_possible = |count: Option<usize>| count.is_some_and(|count| (1..=MAX_PATCHES).contains(&count));
+    ensure(is_possible(rows.checked_mul(cols)), || {
+        format!("has {rows} rows and {cols} columns; 1 to {MAX_PATCHES} patches are possible")
+    })?;
+    ensure(prefix_tokens <= MAX_PATCHES && suffix_tokens <= MAX_PATCHES, || {
+        format!("has {prefix_tokens} and {suffix_tokens} other tokens; at most {MAX_PATCHES} are possible")
+    })?;
+    let TokenOrder::Windows { rows: high, cols: wide, shift_rows, shift_cols } = order else { return Ok(()) };
+    ensure(high >= 1 && wide >= 1 && rows % high == 0 && cols % wide == 0, || {
+        format!("has windows of {high} × {wide} patches, which do not divide its {rows} × {cols}")
+    })?;
+    ensure(shift_rows < rows && shift_cols < cols, || {
+        format!("is shifted by {shift_rows} rows and {shift_cols} columns, which is not less than its {rows} × {cols}")
+    })
+}
+
 fn check_layer(layer: &LayerCard, model: &ModelDescription) -> Check {
     let experts = layer.num_experts;
     ensure((1..=u32::MAX as usize).contains(&experts), || format!("num_experts is {experts}"))?;
-    let gate_probs = output(model, &layer.gate_probs, "gate_probs", "float")?;
-    if let Some(size) = last_size(gate_probs) {
-        ensure(size == experts, || {
-            format!("num_experts is {experts}, but output {} has {size} columns", layer.gate_probs)
-        })?;
+    let gate_logits = layer.gate_logits.as_deref().unwrap_or("");
+    for (name, field) in [(layer.gate_probs.as_str(), "gate_probs"), (gate_logits, "gate_logits")] {
+        // Of an inner tensor the axes are not known here; of an output the experts are the last.
+        if let Some(size) = tensor(model, name, field, "float")?.and_then(last_size) {
+            ensure(size == experts, || format!("num_experts is {experts}, but output {name} has {size} columns"))?;
+        }
     }
-    output(model, &layer.expert_ids, "expert_ids", "int")?;
-    output(model, &layer.combine_weights, "combine_weights", "float")?;
-    Ok(())
+    tensor(model, &layer.expert_ids, "expert_ids", "int")?;
+    tensor(model, &layer.combine_weights, "combine_weights", "float")?;
+    if let Some(top_k) = layer.top_k {
+        ensure((1..=experts).contains(&top_k), || format!("top_k is {top_k}; 1 to {experts} is possible"))?;
+    }
+    let has_scores = !layer.gate_probs.is_empty() || !gate_logits.is_empty() || !layer.combine_weights.is_empty();
+    let is_found = layer.router.as_ref().is_some_and(|router| !router.is_empty());
+    ensure(has_scores || is_found, || {
+        "it names no tensor and no router: gate_probs, gate_logits, combine_weights or router is needed".into()
+    })?;
+    ensure(is_found || !layer.is_recomputed() || layer.rule.is_some(), || {
+        "expert_ids or combine_weights is missing: rule must say how to compute them again".into()
+    })?;
+    layer.grid.as_ref().map_or(Ok(()), |grid| check_grid(grid).map_err(|reason| format!("grid {reason}")))
+}
+
+/// The graph's output that a field of a layer names, where it is one; an inner tensor is nothing more than there.
+fn tensor<'a>(
+    model: &'a ModelDescription,
+    name: &str,
+    field: &str,
+    element: &str,
+) -> Result<Option<&'a ValueDescription>, String> {
+    // What is inside a body or a function is looked up when it is made an output.
+    let is_inner = model.inner_tensors.contains(name) || !TensorPath::parse(name).place.is_empty();
+    let is_output = model.outputs.iter().any(|output| output.name == name);
+    match name.is_empty() || (is_inner && !is_output) {
+        true => Ok(None),
+        false => output(model, name, field, element).map(Some),
+    }
 }
 
 /// The graph's output that a field of the card names, with an element type that begins with `element`.

@@ -34,6 +34,8 @@ pub struct ModelDescription {
     pub outputs: Vec<ValueDescription>,
     /// Free text by key, such as the model card.
     pub metadata: BTreeMap<String, String>,
+    /// Names of the tensors that the nodes of the main graph give.
+    pub inner_tensors: HashSet<String>,
     /// Number of nodes, those of bodies of loops and branches included.
     pub num_nodes: usize,
     /// How often each operator occurs; operators of other domains as `domain.Operator`.
@@ -163,6 +165,13 @@ impl ModelDescription {
             inputs: inputs.filter(|input| model.ir_version >= 4 || !input.has_default).collect(),
             outputs: graph.output.iter().map(|output| value(output, false)).collect(),
             metadata: model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
+            inner_tensors: graph
+                .node
+                .iter()
+                .flat_map(|node| &node.output)
+                .filter(|name| !name.is_empty())
+                .cloned()
+                .collect(),
             num_nodes: operators.values().sum(),
             operators,
             unknown_operators: unknown_operators(model),

@@ -9,8 +9,10 @@ mod describe;
 mod elements;
 mod error;
 mod external;
+pub mod geometry;
 pub mod graph;
 mod instrument;
+mod labels;
 mod map;
 mod operators;
 mod order;
@@ -27,10 +29,11 @@ pub use bundled::{DEFAULT_MODEL, default_model_path};
 pub use card::{
     BoxFormat, BoxUnits, Channels, CropRule, DetectionCard, DetectionStyle, Fill, FixedInputCard, GatingCard, GridCard,
     InputCard, InputElement, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter, ResizeRule,
-    ScoreActivation, TokenLayout, TokenOrder, TopKCard,
+    ScoreActivation, TensorPath, TokenLayout, TokenOrder, TopKCard,
 };
 pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, describe_model, read_model};
 pub use error::{ExternalFault, GraphFault, ModelError};
 pub use instrument::{Exposed, InstrumentError, expose};
+pub use labels::{LabelsError, imagenet_labels, read_labels};
 pub use map::map_file;

@@ -173,6 +173,52 @@ fn the_card_beside_the_file_wins() {
     assert_eq!(source, CardSource::Sidecar(folder.path().join("model.card.json")));
 }
 
+/// Sets a field, which may be a new one.
+fn put(card: &mut Value, field: &str, value: Value) {
+    if let Some(known) = card.pointer_mut(field) {
+        *known = value;
+    } else {
+        let (object, name) = field.rsplit_once('/').unwrap();
+        card.pointer_mut(object).unwrap()[name] = value;
+    }
+}
+
+/// What a card may say beyond the documented example, and that it is kept when it is written and read again.
+#[test]
+fn what_a_card_may_say_is_taken() {
+    let windows = json!({"windows": {"rows": 1, "cols": 2, "shift_rows": 1, "shift_cols": 0}});
+    for (field, value) in [
+        ("/grid/order", windows.clone()),
+        ("/grid", json!({"rows": 2, "cols": 2, "prefix_tokens": 1, "suffix_tokens": 7, "order": windows})),
+        ("/layers/0/tokens", json!("image")),
+        ("/layers/0/tokens", json!("unplaced")),
+        ("/layers/0/grid", json!({"rows": 1, "cols": 1, "prefix_tokens": 0})),
+        ("/layers/0/combine_weights", json!("@3.body:weights")),
+        (
+            "/layers/0",
+            json!({"name": "chosen by hand", "num_experts": 4, "gate_logits": "layer0.logits", "top_k": 2,
+            "rule": "softmax_then_top_k"}),
+        ),
+        ("/layers/0/task", json!("depth")),
+        ("/layers/0/iteration", json!(1)),
+        ("/layers/0/shared_experts", json!(2)),
+        ("/input/channels", json!("BGR")),
+        ("/input/batch", json!(3)),
+        ("/input/pad", json!(0)),
+        (
+            "/detection",
+            json!({"style": "detr", "boxes": "layer0.gate_probs", "scores": "logits", "activation": "softmax",
+            "format": "cxcywh", "units": "normalized", "labels": ["cat"]}),
+        ),
+    ] {
+        let (folder, model) = with_sidecar(|card| put(card, field, value.clone()));
+        let card = model.card().map(|(card, _)| card).unwrap_or_else(|error| panic!("{field}: {error}"));
+        let written = serde_json::to_value(&card).unwrap();
+        assert_eq!(written.pointer(field), Some(&value), "{}", folder.path().display());
+        assert_eq!(serde_json::from_value::<ModelCard>(written).unwrap(), card, "{field}");
+    }
+}
+
 #[test]
 fn a_wrong_card_is_told_by_field() {
     let cases = [
@@ -202,11 +248,33 @@ fn a_wrong_card_is_told_by_field() {
         ("/layers/1/num_experts", json!(0), "layers[1]: num_experts is 0"),
         ("/layers/1/num_experts", json!(5), "has 4 columns"),
         ("/layers/0/expert_ids", json!("layer0.gate_probs"), "layers[0]: expert_ids names layer0.gate_probs"),
+        ("/layers/0/top_k", json!(5), "layers[0]: top_k is 5; 1 to 4 is possible"),
+        ("/layers/0/expert_ids", json!(""), "rule must say"),
+        ("/layers/0/grid", json!({"rows": 0, "cols": 1}), "layers[0]: grid has 0 rows"),
+        ("/layers/0/tokens", json!("words"), "unknown variant `words`"),
+        ("/grid/order", json!({"windows": {"rows": 2, "cols": 3}}), "windows of 2 × 3 patches, which do not divide"),
+        ("/grid/order", json!({"windows": {"rows": 1, "cols": 1, "shift_rows": 2}}), "shifted by 2 rows"),
+        ("/grid/suffix_tokens", json!(1 << 30), "grid has 0 and 1073741824 other tokens"),
+        ("/input/element", json!("uint8"), "float32 [batch, 3, 8, 8], not uint8"),
+        ("/input/batch", json!(0), "input.batch is 0"),
+        ("/input/resize/rule", json!("longer_side"), "input.crop is center"),
+        ("/inputs", json!([{"name": "task", "shape": [], "fill": 0}]), "inputs[0]: name is \"task\""),
+        ("/inputs", json!([{"name": "pixel_values", "shape": [], "fill": 0}]), "feeds pixel_values once more"),
+        (
+            "/detection",
+            json!({"style": "lists", "boxes": "logits", "format": "xyxy", "units": "pixels"}),
+            "detection.scores is empty",
+        ),
+        (
+            "/detection",
+            json!({"style": "yolo_rows", "boxes": "box", "format": "xyxy", "units": "pixels"}),
+            "detection.boxes is \"box\"",
+        ),
         ("/layers/0/gate_probs", json!("gates"), "layers[0]: gate_probs is \"gates\""),
         ("/layers", json!(3), "invalid type"),
     ];
     for (field, value, text) in cases {
-        let (_folder, model) = with_sidecar(|card| *card.pointer_mut(field).unwrap() = value);
+        let (_folder, model) = with_sidecar(|card| put(card, field, value));
         let error = model.card().unwrap_err();
         let told = error.to_string();
         assert!(matches!(error, ModelError::Card { .. }) && told.contains("model.card.json"), "{field}: {told}");

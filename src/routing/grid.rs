@@ -30,6 +30,59 @@ pub struct PatchGrid {
     pub seen: PixelRect,
 }
 
+/// The order in which tokens walk over the patches of a grid where that is not row by row: window by window (row by
+/// row, and so inside each), after all patches moved cyclically up and to the left.
+///
+/// Swin Transformer (Liu et al., ICCV 2021): `window_partition(torch.roll(x, (-shift_rows, -shift_cols), (1, 2)))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Rows of patches of a window; divides the grid's.
+    pub rows: usize,
+    /// Columns of patches of a window; divides the grid's.
+    pub cols: usize,
+    /// Rows by which the patches moved up.
+    pub shift_rows: usize,
+    /// Columns by which the patches moved to the left.
+    pub shift_cols: usize,
+}
+
+impl Windows {
+    /// The patch (row-major over `rows` × `cols`) of each token, in the order of the tokens: a permutation. `None`
+    /// where the windows do not divide the grid.
+    #[must_use]
+    pub fn patches(&self, rows: usize, cols: usize) -> Option<Vec<PatchIdx>> {
+        let fits = self.rows > 0 && self.cols > 0 && rows.is_multiple_of(self.rows) && cols.is_multiple_of(self.cols);
+        let per_window = self.rows * self.cols;
+        let patch = |token: usize| {
+            let (window, inside) = (token / per_window, token % per_window);
+            let windows_across = cols / self.cols;
+            let row = window / windows_across * self.rows + inside / self.cols;
+            let col = window % windows_across * self.cols + inside % self.cols;
+            PatchIdx((row + self.shift_rows) % rows * cols + (col + self.shift_cols) % cols)
+        };
+        fits.then(|| (0..rows * cols).map(patch).collect())
+    }
+
+    /// Puts values that come token by token, `values_per_token` each, into row-major order of the patches.
+    /// `None` where the windows do not divide the grid, or there are not so many values.
+    #[must_use]
+    pub fn to_row_major<T: Clone>(
+        &self,
+        tokens: &[T],
+        values_per_token: usize,
+        [rows, cols]: [usize; 2],
+    ) -> Option<Vec<T>> {
+        let patches = self.patches(rows, cols)?;
+        if values_per_token == 0 || tokens.len() != patches.len() * values_per_token {
+            return None;
+        }
+        let mut token_of = vec![0; patches.len()];
+        patches.iter().enumerate().for_each(|(token, patch)| token_of[patch.0] = token);
+        let values = |token: usize| &tokens[token * values_per_token..][..values_per_token];
+        Some(token_of.into_iter().flat_map(values).cloned().collect())
+    }
+}
+
 impl PatchGrid {
     /// Number of patches.
     #[must_use]

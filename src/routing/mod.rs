@@ -16,7 +16,7 @@ pub use balance::{AuxLossShare, GateInformation, LayerBalance, LoadStats, aux_lo
 pub use capacity::{DroppedAssignment, Overflow, Priority, expert_capacity, overflow};
 pub use compare::{RoutingComparison, compare};
 pub use gate::{TokenMeasures, entropy, log_sum_exp, margin, softmax, top_indices, z_loss};
-pub use grid::{PatchGrid, PixelRect};
+pub use grid::{PatchGrid, PixelRect, Windows};
 pub use index::{ExpertIdx, LayerIdx, PatchIdx, RoutingError, TopK};
 pub use specialization::{CoActivation, LabelExpertTable, Specialization};
 pub use trace::{LayerRouting, RoutingTrace};

@@ -3,10 +3,12 @@
 
 mod detection;
 mod input;
+mod tensor_path;
 mod tokens;
 
 pub use detection::{BoxFormat, BoxUnits, DetectionCard, DetectionStyle, ScoreActivation};
 pub use input::{Channels, CropRule, InputCard, InputElement, Layout, ResizeCard, ResizeFilter, ResizeRule};
+pub use tensor_path::TensorPath;
 pub use tokens::{GridCard, TokenLayout, TokenOrder};
 
 use super::routers::GatingRule;
@@ -108,8 +110,8 @@ impl GatingCard {
     }
 }
 
-/// One MoE layer and the tensors that carry its routing: outputs of the graph, or any inner tensor, which is made an
-/// output when the model is opened.
+/// One MoE layer and the tensors that carry its routing: outputs of the graph, or any inner tensor, written as a
+/// [`TensorPath`], which is made an output when the model is opened.
 ///
 /// Where a person chose a tensor by hand there may be only [`gate_logits`](Self::gate_logits), with
 /// [`rule`](Self::rule) and [`top_k`](Self::top_k): choice and weights are computed again from it then, and marked so.

@@ -1,5 +1,6 @@
 //! The part of the model card about tokens: which of them are patches, and where those lie on the image.
 
+use crate::routing::Windows;
 use serde::{Deserialize, Serialize};
 
 /// How the tokens of one image lie on its input.
@@ -44,6 +45,17 @@ pub enum TokenOrder {
 }
 
 impl TokenOrder {
+    /// The windows, where tokens do not walk row by row.
+    #[must_use]
+    pub fn windows(&self) -> Option<Windows> {
+        match *self {
+            Self::RowMajor => None,
+            Self::Windows { rows, cols, shift_rows, shift_cols } => {
+                Some(Windows { rows, cols, shift_rows, shift_cols })
+            }
+        }
+    }
+
     fn is_row_major(&self) -> bool {
         *self == Self::RowMajor
     }

@@ -39,7 +39,13 @@ fn len_of(tensor: &TensorProto) -> Option<usize> {
 
 /// The elements of a small tensor of integers or truth values.
 pub(super) fn small_ints(tensor: &TensorProto) -> Option<Vec<Option<i64>>> {
-    let len = len_of(tensor).filter(|&len| len <= MAX_ELEMENTS && tensor.dims.len() <= 2 && !tensor.is_external())?;
+    let is_small = len_of(tensor)? <= MAX_ELEMENTS && tensor.dims.len() <= 2;
+    is_small.then(|| ints_of(tensor))?.map(|ints| ints.into_iter().map(Some).collect())
+}
+
+/// The elements of a tensor of integers or truth values in the file.
+fn ints_of(tensor: &TensorProto) -> Option<Vec<i64>> {
+    let len = len_of(tensor).filter(|&len| len <= MAX_TABLE && !tensor.is_external())?;
     let raw = tensor.raw_data.as_deref().filter(|raw| !raw.is_empty());
     let ints: Vec<i64> = match (tensor.data_type, raw) {
         (7, Some(raw)) => raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
@@ -50,8 +56,11 @@ pub(super) fn small_ints(tensor: &TensorProto) -> Option<Vec<Option<i64>>> {
         (2 | 3 | 6 | 9, None) => tensor.int32_data.iter().map(|&int| int.into()).collect(),
         _ => return None,
     };
-    (ints.len() == len).then(|| ints.into_iter().map(Some).collect())
+    (ints.len() == len).then_some(ints)
 }
+
+/// Tables of more integers than this do not say where something lies.
+const MAX_TABLE: usize = 1 << 20;
 
 fn small_floats(tensor: &TensorProto) -> Option<Vec<f32>> {
     let len = len_of(tensor).filter(|&len| len <= MAX_ELEMENTS && !tensor.is_external())?;
@@ -96,6 +105,16 @@ impl ModelGraph<'_> {
     /// All elements of a small tensor of integers, where all are known.
     pub(in crate::model) fn const_ints(&self, value: ValueId) -> Option<Vec<i64>> {
         self.value(value).ints.as_ref()?.iter().copied().collect()
+    }
+
+    /// All elements of a tensor of integers, which may be a long table in the file.
+    pub(in crate::model) fn all_ints(&self, value: ValueId) -> Option<Vec<i64>> {
+        let table = || match self.value(value).source {
+            Source::Initializer(tensor) => ints_of(tensor),
+            Source::Constant(attribute) => ints_of(attribute.t.as_ref()?),
+            _ => None,
+        };
+        self.const_ints(value).or_else(table)
     }
 
     /// The only element of an integer tensor.

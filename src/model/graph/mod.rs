@@ -14,6 +14,7 @@ mod dominators;
 mod elements;
 mod integers;
 mod order;
+mod scaling;
 mod shapes;
 #[cfg(test)]
 pub(super) mod testing;
@@ -235,12 +236,21 @@ impl<'a> ModelGraph<'a> {
         weights
     }
 
+    /// Number of values.
+    pub(super) fn num_values(&self) -> usize {
+        self.values.len()
+    }
+
     pub(super) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 
     pub(super) fn value_ids(&self) -> impl Iterator<Item = ValueId> + use<> {
         (0..self.values.len() as u32).map(ValueId)
+    }
+
+    pub(super) fn scope_ids(&self) -> impl Iterator<Item = ScopeId> + use<> {
+        (0..self.scopes.len() as u32).map(ScopeId)
     }
 
     pub(super) fn node(&self, id: NodeId) -> &Node<'a> {

@@ -149,10 +149,12 @@ impl<'a> ModelGraph<'a> {
             Node::COUNTER => Shape::new(),
             Node::LAST => of(1)?.into(),
             Node::STACK => joined(&[&[-1], first?]),
-            "Compress" | "Resize" | "Upsample" | "Pad" | "ConvTranspose" | "SequenceAt" | "SplitToSequence"
-            | "Unique" => {
-                return None;
-            }
+            "Pad" => self.pad_shape(node)?,
+            "Resize" | "Upsample" => self.resize_shape(node)?,
+            "SpaceToDepth" | "DepthToSpace" => self.block_shape(node)?,
+            // The operator gives what goes through its experts as it came.
+            "MoE" | "QMoE" => first?.into(),
+            "Compress" | "ConvTranspose" | "SequenceAt" | "SplitToSequence" | "Unique" => return None,
             op if output == 0 && keeps_shape(op) => first?.into(),
             _ => return None,
         })
@@ -358,10 +360,8 @@ impl<'a> ModelGraph<'a> {
 /// Operators that give a tensor of their input's shape.
 fn keeps_shape(op: &str) -> bool {
     // Whatever is not known to change it: activations, normalisations, casts, quantisation, scatter operations.
-    !matches!(
-        op,
-        "MoE" | "QMoE" | "NonMaxSuppression" | "RoiAlign" | "GridSample" | "LSTM" | "GRU" | "RNN" | "Attention"
-    ) && op.starts_with(|first: char| first.is_ascii_uppercase())
+    !matches!(op, "NonMaxSuppression" | "RoiAlign" | "GridSample" | "LSTM" | "GRU" | "RNN" | "Attention")
+        && op.starts_with(|first: char| first.is_ascii_uppercase())
 }
 
 fn slice_len(size: i64, start: i64, end: i64, step: i64) -> i64 {

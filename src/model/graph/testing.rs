@@ -37,6 +37,12 @@ impl Sketch {
         self.graph.initializer.push(tensor);
     }
 
+    pub(in crate::model) fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        let (dims, float_data) = (dims.to_vec(), values.to_vec());
+        let tensor = TensorProto { dims, data_type: 1, name: name.into(), float_data, ..Default::default() };
+        self.graph.initializer.push(tensor);
+    }
+
     pub(in crate::model) fn ints(&mut self, name: &str, values: &[i64]) {
         let dims = vec![values.len() as i64];
         let int64_data = values.to_vec();

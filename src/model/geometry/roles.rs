@@ -1,0 +1,101 @@
+//! What routers over the same experts are to each other: gates of several tasks, or iterations of one layer.
+
+use crate::model::routers::RouterReport;
+use std::collections::BTreeMap;
+
+/// What a router is among those that share its experts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Role {
+    pub task: Option<String>,
+    pub iteration: Option<usize>,
+}
+
+/// The roles of all routers.
+pub(super) fn roles(report: &RouterReport) -> Vec<Role> {
+    let names: Vec<&str> = report.routers.iter().map(|router| router.name.as_str()).collect();
+    let experts: Vec<(usize, usize)> =
+        report.routers.iter().map(|router| (router.experts.set, router.num_experts)).collect();
+    roles_of(&names, &experts)
+}
+
+/// From the routers' names, and the set and the number of their experts each: an outer router over groups of the same
+/// experts chooses among fewer.
+fn roles_of(names: &[&str], experts: &[(usize, usize)]) -> Vec<Role> {
+    let mut by_experts: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    for (index, experts) in experts.iter().enumerate() {
+        by_experts.entry(*experts).or_default().push(index);
+    }
+    let mut roles = vec![Role::default(); names.len()];
+    for group in by_experts.into_values().filter(|group| group.len() > 1) {
+        let words = differing(&group.iter().map(|&index| names[index]).collect::<Vec<_>>());
+        for (n, &index) in group.iter().enumerate() {
+            match &words {
+                Some(words) => roles[index].task = Some(words[n].to_owned()),
+                None => roles[index].iteration = Some(n),
+            }
+        }
+    }
+    // An exporter may write shared weights once for each use; then only names tell.
+    let mut by_name: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
+    for (index, name) in names.iter().enumerate().filter(|&(index, _)| roles[index] == Role::default()) {
+        if let Some((others, word)) = word_of_a_set(name) {
+            by_name.entry(others).or_default().push((index, word));
+        }
+    }
+    for group in by_name.into_values().filter(|group| group.len() > 1) {
+        for (index, word) in group {
+            roles[index].task = Some(word.to_owned());
+        }
+    }
+    roles
+}
+
+fn is_word(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(|letter| letter.is_alphabetic() || letter == '_')
+}
+
+/// The parts in which names differ, if those are words, each its own.
+fn differing<'a>(names: &[&'a str]) -> Option<Vec<&'a str>> {
+    let parts: Vec<Vec<&str>> = names.iter().map(|name| name.split('.').collect()).collect();
+    let shortest = parts.iter().map(Vec::len).min()?;
+    let at = (0..shortest).find(|&at| parts.iter().any(|name| name[at] != parts[0][at]))?;
+    let words: Vec<&str> = parts.iter().map(|name| name[at]).collect();
+    let are_words = words.iter().enumerate().all(|(n, word)| is_word(word) && !words[..n].contains(word));
+    are_words.then_some(words)
+}
+
+/// The word by which a router is known among several in one place, as in `mlp.routers.depth.gate`, and the name without
+/// it.
+fn word_of_a_set(name: &str) -> Option<(String, &str)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let at = (1..parts.len()).find(|&at| {
+        let is_set = ["routers", "gates", "tasks"].contains(&parts[at - 1].to_lowercase().as_str());
+        is_set && is_word(parts[at])
+    })?;
+    Some(([&parts[..at], &parts[at + 1..]].concat().join("."), parts[at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_over_the_same_experts_are_tasks_or_iterations() {
+        let task = |word: &str| Role { task: Some(word.into()), iteration: None };
+        let iteration = |n| Role { task: None, iteration: Some(n) };
+        let none = Role::default;
+        type Experts = [(usize, usize)];
+        let cases: [(&[&str], &Experts, &[Role]); 7] = [
+            (&["a.depth.gate", "a.class.gate"], &[(0, 4), (0, 4)], &[task("depth"), task("class")]),
+            (&["a.0.gate", "a.1.gate"], &[(0, 4), (0, 4)], &[iteration(0), iteration(1)]),
+            (&["a.gate", "a.gate (2)"], &[(0, 4), (0, 4)], &[iteration(0), iteration(1)]),
+            (&["a.mlp.gate", "a.attention.gate"], &[(1, 4), (0, 4)], &[none(), none()]),
+            (&["a.outer.gate", "a.inner.0.gate"], &[(0, 2), (0, 4)], &[none(), none()]),
+            (&["a.routers.depth.gate", "a.routers.class.gate"], &[(1, 4), (0, 4)], &[task("depth"), task("class")]),
+            (&["0.routers.depth.gate", "1.routers.class.gate"], &[(0, 4), (1, 4)], &[none(), none()]),
+        ];
+        for (names, experts, expected) in cases {
+            assert_eq!(roles_of(names, experts), expected, "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! From the places of a router's tokens to what the card says of them: prefix, grid, order, suffix.
+
+use super::places::{Place, Places};
+use crate::model::{GridCard, TokenLayout, TokenOrder};
+use crate::routing::Windows;
+
+/// What was found out about the tokens of one router.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Found {
+    /// One token for each image.
+    Image,
+    /// Patches on a grid.
+    Grid(GridCard),
+    /// So many tokens of each image, none of which has a place of its own.
+    Unplaced(usize),
+    /// So many tokens of each image, whose places fit no order that a card can tell.
+    Unclear(usize),
+}
+
+impl Found {
+    /// As a layer of the card tells it.
+    pub fn layout(&self) -> TokenLayout {
+        match self {
+            Self::Image => TokenLayout::Image,
+            Self::Grid(_) => TokenLayout::Patches,
+            Self::Unplaced(_) | Self::Unclear(_) => TokenLayout::Unplaced,
+        }
+    }
+}
+
+/// The tokens of a tensor with the experts on `expert_axis`, for a batch of so many images.
+pub(super) fn tokens_of(places: &Places, expert_axis: Option<usize>, batch: usize) -> Option<Found> {
+    let rank = places.shape().len();
+    let experts = expert_axis.filter(|&axis| axis < rank);
+    let places = experts.map_or_else(|| Some(places.clone()), |axis| places.reduced(&[axis], true))?;
+    let varying = (0..rank).filter(|&axis| Some(axis) != experts && places.varies(axis));
+    // Axes along which no place changes are images, heads, or halves of keys.
+    let count: usize = varying.map(|axis| places.shape()[axis]).product();
+    if !places.is_anywhere() {
+        let sizes = (0..rank).filter(|&axis| Some(axis) != experts).map(|axis| places.shape()[axis]);
+        return Some(unplaced(sizes.product::<usize>() / batch));
+    }
+    if count == 1 {
+        let sizes = (0..rank).filter(|&axis| Some(axis) != experts).map(|axis| places.shape()[axis]);
+        return Some(unplaced(sizes.product::<usize>() / batch));
+    }
+    let all: Vec<Place> = places.iter().collect();
+    // The images of a batch follow one another, each with the same places.
+    let is_batched = batch > 1
+        && count.is_multiple_of(batch)
+        && all.chunks(count / batch).all(|image| image == &all[..count / batch]);
+    Some(lie(if is_batched { &all[..count / batch] } else { &all }))
+}
+
+fn unplaced(count: usize) -> Found {
+    if count <= 1 { Found::Image } else { Found::Unplaced(count) }
+}
+
+/// How the tokens of one image lie on it.
+pub(super) fn lie(tokens: &[Place]) -> Found {
+    let count = tokens.len();
+    // A class token that was given something of the whole image still is no patch.
+    let closest = tokens.iter().filter(|place| place.is_somewhere()).map(|place| place.reach).fold(f32::MAX, f32::min);
+    let patch = |place: &Place| if place.reach > 2.0 * closest { Place::NOWHERE } else { *place };
+    let tokens: Vec<Place> = tokens.iter().map(patch).collect();
+    let Some(first) = tokens.iter().position(|place| place.is_somewhere()) else { return unplaced(count) };
+    let last = tokens.iter().rposition(|place| place.is_somewhere()).unwrap_or(first);
+    let patches = &tokens[first..=last];
+    if patches.iter().all(|place| *place == patches[0]) {
+        return unplaced(count);
+    }
+    let (ys, xs) = (distinct(patches.iter().map(|place| place.y)), distinct(patches.iter().map(|place| place.x)));
+    let (rows, cols) = (ys.len(), xs.len());
+    let at = |values: &[f32], value: f32| values.partition_point(|&known| known < value - NEAR);
+    let cells: Vec<usize> = patches.iter().map(|place| at(&ys, place.y) * cols + at(&xs, place.x)).collect();
+    if patches.len() != rows * cols || patches.iter().any(|place| !place.is_somewhere()) {
+        return Found::Unclear(count);
+    }
+    match order(&cells, rows, cols) {
+        Some(order) => {
+            let (prefix_tokens, suffix_tokens) = (first, count - 1 - last);
+            Found::Grid(GridCard { rows, cols, prefix_tokens, suffix_tokens, order })
+        }
+        None => Found::Unclear(count),
+    }
+}
+
+/// Centres closer than this, in pixels, are the same.
+const NEAR: f32 = 0.25;
+
+/// The values in order, each once.
+fn distinct(values: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_by(f32::total_cmp);
+    values.dedup_by(|next, known| *next - *known < NEAR);
+    values
+}
+
+/// The order in which tokens walk over the cells of a grid: the one of all that the card knows that gives these cells.
+fn order(cells: &[usize], rows: usize, cols: usize) -> Option<TokenOrder> {
+    if cells.iter().copied().eq(0..rows * cols) {
+        return Some(TokenOrder::RowMajor);
+    }
+    // A window begins where the shift put it, and its first row ends where the walk leaves the row.
+    let (shift_rows, shift_cols) = (cells[0] / cols, cells[0] % cols);
+    let is_next = |(n, cell): &(usize, &usize)| **cell == shift_rows * cols + (shift_cols + n) % cols;
+    let wide = cells.iter().take(cols).enumerate().take_while(is_next).count();
+    let divisors = |size: usize| (1..=size).filter(move |n| size.is_multiple_of(*n));
+    let wides = divisors(cols).filter(|&cols| cols <= wide);
+    let candidates = wides.flat_map(|wide| divisors(rows).map(move |high| (high, wide)));
+    let walked = |(rows_of, cols_of): &(usize, usize)| {
+        let windows = Windows { rows: *rows_of, cols: *cols_of, shift_rows, shift_cols };
+        windows.patches(rows, cols).is_some_and(|patches| patches.iter().map(|patch| &patch.0).eq(cells))
+    };
+    let (rows, cols) = candidates.into_iter().find(walked)?;
+    Some(TokenOrder::Windows { rows, cols, shift_rows, shift_cols })
+}
