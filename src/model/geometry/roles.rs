@@ -13,8 +13,14 @@ pub(super) struct Role {
 /// The roles of all routers.
 pub(super) fn roles(report: &RouterReport) -> Vec<Role> {
     let names: Vec<&str> = report.routers.iter().map(|router| router.name.as_str()).collect();
-    let experts: Vec<(usize, usize)> =
-        report.routers.iter().map(|router| (router.experts.set, router.num_experts)).collect();
+    // The same set, or at least the same first weight: scalars of an expert's formula may stand behind it, and differ.
+    let mut sets: BTreeMap<&str, usize> = BTreeMap::new();
+    let experts = report.routers.iter().map(|router| {
+        let weight = router.experts.weights.first().and_then(|weights| weights.first());
+        let set = weight.map_or(router.experts.set, |weight| *sets.entry(weight).or_insert(router.experts.set));
+        (set, router.num_experts)
+    });
+    let experts: Vec<(usize, usize)> = experts.collect();
     roles_of(&names, &experts)
 }
 
