@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandSender};
 use super::state::AppState;
+use crate::analysis::TokenPlace;
 use crate::render::{expert_color, text_color_on};
 use crate::routing::{ExpertIdx, PatchIdx};
 use egui::Color32;
@@ -46,11 +47,14 @@ impl<'a> ViewCtx<'a> {
         self.commands.send(command);
     }
 
-    /// The patch that the inspector and the status line tell of: the hovered one, else the pinned one.
+    /// The patch that the inspector and the status line tell of: the hovered one, else the pinned one. Tokens without a
+    /// place cannot be pointed at, so there the first one stands in.
     #[must_use]
     pub fn inspected(&self) -> Option<PatchIdx> {
         let layer = self.state.shown_layer()?;
-        self.hovered.or(self.state.view.pinned).filter(|patch| patch.0 < layer.num_tokens())
+        let unplaced = matches!(self.state.shown_place()?, TokenPlace::Image | TokenPlace::Unplaced);
+        let first = unplaced.then_some(PatchIdx(0));
+        self.hovered.or(self.state.view.pinned).or(first).filter(|patch| patch.0 < layer.num_tokens())
     }
 }
 

@@ -10,6 +10,7 @@ mod ctx;
 mod design;
 mod dialogs;
 mod gpu;
+mod names;
 mod panels;
 mod plain;
 pub mod reopen;

@@ -123,7 +123,7 @@ fn slots(recipe: &LayerRecipe, run: &RunResult, weights: &ShownTensor) -> Result
     let columns: usize = tensor.shape[first..].iter().product();
     let of_expert = columns / recipe.num_experts;
     let misfits = || misfit(tensor, format!("slots of {} experts", recipe.num_experts));
-    if of_expert == 0 || columns % recipe.num_experts != 0 {
+    if of_expert == 0 || !columns.is_multiple_of(recipe.num_experts) {
         return Err(misfits());
     }
     let rows = flat.with_columns(columns).ok_or_else(misfits)?;

@@ -1,12 +1,13 @@
 //! The big picture: the photo with pan and zoom, and over it what the routers did.
 
-use crate::analysis::{ImageId, Outcome};
+use crate::analysis::{ImageId, Outcome, TokenPlace};
 use crate::input::DecodedImage;
 use crate::render::{ColorScale, text_color_on};
 use crate::routing::{LayerRouting, PatchGrid, PatchIdx};
 use crate::ui::camera::{Camera, image_from_screen};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
+use crate::ui::design::RADIUS;
 use crate::ui::gpu::{self, HEATMAP_PANE, Picture};
 use crate::ui::state::OverlayKind;
 use egui::{Align2, FontId, Rect, Response, Sense, Ui, Vec2, pos2, vec2};
@@ -63,7 +64,25 @@ pub fn heatmap_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     if let (Some(layer), Some(grid), false) = (ctx.state.shown_layer(), grid, ctx.state.view.hide_overlay) {
         numbers_ui(ui, ctx, layer, (grid, image_rect, size), pane);
     }
+    no_place_ui(ui, ctx, pane);
     progress_ui(ui, ctx, pane);
+}
+
+/// Why there is no heatmap over the photo, where the tokens of the layer are no patches of it.
+fn no_place_ui(ui: &Ui, ctx: &ViewCtx<'_>, pane: Rect) {
+    let text = match ctx.state.shown_place() {
+        Some(TokenPlace::Image) => "This router decides once for the whole image: see the gate on the right",
+        Some(TokenPlace::Unplaced) => {
+            "The tokens of this layer have no known place on the image: see them one by one on the right"
+        }
+        Some(TokenPlace::Patches(_)) | None => return,
+    };
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let galley = ui.painter().layout(text.to_owned(), font, ui.visuals().text_color(), (pane.width() - 48.0).max(60.0));
+    let rect =
+        Rect::from_center_size(pane.center_top() + vec2(0.0, 12.0 + galley.size().y), galley.size() + vec2(24.0, 12.0));
+    ui.painter().rect_filled(rect, RADIUS, ui.visuals().window_fill.gamma_multiply(0.92));
+    ui.painter().galley(rect.min + vec2(12.0, 6.0), galley, ui.visuals().text_color());
 }
 
 /// The result on screen, or the pixels alone while there is no result yet.

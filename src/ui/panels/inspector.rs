@@ -1,5 +1,6 @@
 //! Every number of one patch: its experts, their combine weights, and the full gate vector.
 
+use crate::analysis::{Outcome, TokenPlace};
 use crate::routing::{ExpertIdx, LayerRouting, PatchIdx};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
@@ -17,10 +18,41 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         ui.weak("Point at a patch to see its gate; click to pin it");
         return;
     };
+    heading_ui(ui, ctx, shown, patch);
+    if layer.experts_of(patch).is_empty() {
+        ui.weak("No expert handles it: it passes the layer by the residual connection alone");
+    }
+    header_ui(ui, layer.has_gate_probs());
+    let rows = listed(layer, patch);
+    for &expert in &rows {
+        expert_row_ui(ui, ctx, layer, patch, expert);
+    }
+    if layer.num_experts() > rows.len() {
+        let others = layer.num_experts() - rows.len();
+        ui.weak(if layer.has_gate_probs() {
+            format!("and {others} less probable experts")
+        } else {
+            format!("{others} experts are not chosen; the router has no probability for each")
+        });
+    }
+}
+
+/// Which token it is, with what there is to do with it.
+fn heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, patch: PatchIdx) {
+    match ctx.state.shown_place() {
+        Some(TokenPlace::Image) => {
+            ui.label(design::heading("Whole image")).on_hover_text("This router decides once for the whole image");
+        }
+        Some(TokenPlace::Unplaced) => token_heading_ui(ui, ctx, patch),
+        Some(TokenPlace::Patches(_)) | None => patch_heading_ui(ui, ctx, shown, patch),
+    }
+}
+
+fn patch_heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, patch: PatchIdx) {
     let (row, col) = shown.analysis.grid_or_whole(ctx.state.view.layer).row_col(patch);
     ui.horizontal(|ui| {
         ui.label(design::heading(&format!("Patch ({row}, {col})")))
-            .on_hover_text(format!("Row {row}, column {col}, both from 0: token {} of this image", patch.0));
+            .on_hover_text(format!("Row {row}, column {col}, both from 0: patch {} of this image", patch.0));
         if ctx.state.view.pinned == Some(patch) {
             if ui.small_button("Unpin").on_hover_text("Key: Esc").clicked() {
                 ctx.send(Command::Pin(patch));
@@ -29,17 +61,28 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
             ui.weak("click to pin");
         }
     });
-    header_ui(ui);
-    for expert in most_probable(layer, patch) {
-        expert_row_ui(ui, ctx, layer, patch, expert);
-    }
-    if layer.num_experts() > MAX_ROWS {
-        ui.weak(format!("and {} less probable experts", layer.num_experts() - MAX_ROWS));
-    }
 }
 
-/// At most [`MAX_ROWS`], the most probable first.
-fn most_probable(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
+/// Tokens that cannot be pointed at are chosen by their number.
+fn token_heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, patch: PatchIdx) {
+    let count = ctx.state.shown_layer().map_or(0, LayerRouting::num_tokens);
+    ui.horizontal(|ui| {
+        let label = ui.label(design::heading("Token"));
+        let mut chosen = patch.0;
+        let number = egui::DragValue::new(&mut chosen).range(0..=count.saturating_sub(1)).speed(0.1);
+        let response = ui.add(number).labelled_by(label.id).on_hover_text("Drag, or click and type a number");
+        if response.changed() {
+            ctx.send(Command::Pin(PatchIdx(chosen)));
+        }
+        ui.weak(format!("of {count}, from 0"));
+    });
+}
+
+/// At most [`MAX_ROWS`], the most probable first; without probabilities the chosen ones.
+fn listed(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
+    if !layer.has_gate_probs() {
+        return layer.experts_of(patch).to_vec();
+    }
     let order = crate::routing::top_indices(layer.gate_probs_of(patch), MAX_ROWS);
     order.into_iter().map(|expert| ExpertIdx(expert as u32)).collect()
 }
@@ -50,7 +93,7 @@ fn columns(width: f32) -> [f32; 4] {
     [fixed[0], (width - fixed.iter().sum::<f32>()).max(20.0), fixed[1], fixed[2]]
 }
 
-fn header_ui(ui: &mut Ui) {
+fn header_ui(ui: &mut Ui, has_gate_probs: bool) {
     let [expert, bar, ..] = columns(ui.available_width());
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 15.0), Sense::hover());
     let font = egui::TextStyle::Small.resolve(ui.style());
@@ -59,21 +102,24 @@ fn header_ui(ui: &mut Ui) {
         ui.painter().text(egui::pos2(rect.left() + x, rect.center().y), align, text, font.clone(), color);
     };
     text(0.0, egui::Align2::LEFT_CENTER, "Expert");
-    text(expert, egui::Align2::LEFT_CENTER, "Gate probability");
+    if has_gate_probs {
+        text(expert, egui::Align2::LEFT_CENTER, "Gate probability");
+    }
     text(expert + bar + 44.0 + 80.0, egui::Align2::RIGHT_CENTER, "Combine weight");
 }
 
 fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: PatchIdx, expert: ExpertIdx) {
     let rank = layer.experts_of(patch).iter().position(|chosen| *chosen == expert);
     let weight = rank.map(|rank| layer.weights_of(patch)[rank]);
-    let probability = layer.gate_probs_of(patch)[expert.0 as usize];
+    let probability = layer.gate_probs_of(patch).get(expert.0 as usize).copied();
     let width = ui.available_width();
     let (rect, response) = ui.allocate_exact_size(vec2(width, 17.0), Sense::hover());
     let chosen = match (rank, weight) {
         (Some(rank), Some(weight)) => format!("chosen at rank {}, combine weight {weight:.4}", rank + 1),
         _ => "not chosen".to_owned(),
     };
-    let sentence = format!("Expert {}: gate probability {probability:.4}, {chosen}", expert.0);
+    let gate = probability.map_or_else(String::new, |probability| format!("gate probability {probability:.4}, "));
+    let sentence = format!("Expert {}: {gate}{chosen}", expert.0);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &sentence));
     if ui.is_rect_visible(rect) {
         paint_row(ui, rect, (expert, ctx.color_of(expert)), probability, rank.zip(weight));
@@ -85,7 +131,7 @@ fn paint_row(
     ui: &Ui,
     rect: Rect,
     (expert, expert_color): (ExpertIdx, Color32),
-    probability: f32,
+    probability: Option<f32>,
     chosen: Option<(usize, f32)>,
 ) {
     let [expert_width, bar_width, number_width, weight_width] = columns(rect.width());
@@ -97,17 +143,25 @@ fn paint_row(
     let color = if chosen.is_some() { ui.visuals().text_color() } else { ui.visuals().weak_text_color() };
     let left = egui::Align2::LEFT_CENTER;
     painter.text(swatch.right_center() + vec2(space::XS, 0.0), left, expert.0, font.clone(), color);
-    let track = Rect::from_min_size(
-        egui::pos2(rect.left() + expert_width, rect.top() + 4.0),
-        vec2(bar_width - space::XS, rect.height() - 8.0),
-    );
-    painter.rect_filled(track, CornerRadius::same(2), ui.visuals().widgets.inactive.bg_fill);
-    let share = if probability.is_finite() { probability.clamp(0.0, 1.0) } else { 0.0 };
-    let bar = track.with_max_x(track.left() + track.width() * share);
-    painter.rect_filled(bar, CornerRadius::same(RADIUS / 3), expert_color.gamma_multiply(fade));
     let number_right = rect.left() + expert_width + bar_width + number_width - space::S;
     let right = egui::Align2::RIGHT_CENTER;
-    painter.text(egui::pos2(number_right, rect.center().y), right, format!("{probability:.3}"), font.clone(), color);
+    if let Some(probability) = probability {
+        let track = Rect::from_min_size(
+            egui::pos2(rect.left() + expert_width, rect.top() + 4.0),
+            vec2(bar_width - space::XS, rect.height() - 8.0),
+        );
+        painter.rect_filled(track, CornerRadius::same(2), ui.visuals().widgets.inactive.bg_fill);
+        let share = if probability.is_finite() { probability.clamp(0.0, 1.0) } else { 0.0 };
+        let bar = track.with_max_x(track.left() + track.width() * share);
+        painter.rect_filled(bar, CornerRadius::same(RADIUS / 3), expert_color.gamma_multiply(fade));
+        painter.text(
+            egui::pos2(number_right, rect.center().y),
+            right,
+            format!("{probability:.3}"),
+            font.clone(),
+            color,
+        );
+    }
     if let Some((rank, weight)) = chosen {
         let text = format!("#{}  {weight:.3}", rank + 1);
         let at = egui::pos2(number_right + weight_width, rect.center().y);

@@ -1,11 +1,12 @@
 //! The overview: every MoE layer with the load of its experts, to choose the layer on screen.
 
 use crate::analysis::Outcome;
-use crate::routing::LayerIdx;
+use crate::routing::{LayerIdx, LayerRouting};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, space};
 use crate::ui::gpu::{self, BarsStyle, PaneId};
+use crate::ui::names::short_names;
 use egui::{CornerRadius, Rect, Sense, Ui, vec2};
 
 const ROW_HEIGHT: f32 = 26.0;
@@ -33,13 +34,14 @@ pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     }
     egui::ScrollArea::vertical().id_salt("layers").auto_shrink(false).min_scrolled_height(ROW_HEIGHT).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
-        for at in 0..shown.analysis.trace.layers.len() {
-            layer_row_ui(ui, ctx, shown, LayerIdx(at));
+        let names: Vec<&str> = shown.analysis.trace.layers.iter().map(LayerRouting::name).collect();
+        for (at, short) in short_names(&names).into_iter().enumerate() {
+            layer_row_ui(ui, ctx, shown, LayerIdx(at), short);
         }
     });
 }
 
-fn layer_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, at: LayerIdx) {
+fn layer_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, at: LayerIdx, short: &str) {
     let layer = &shown.analysis.trace.layers[at.0];
     let stats = &shown.analysis.layers[at.0].balance;
     let current = ctx.state.view.layer == at;
@@ -54,11 +56,12 @@ fn layer_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, shown: &Outcome, at: LayerIdx) {
         if current || response.hovered() || response.has_focus() {
             ui.painter().rect_filled(rect, CornerRadius::same(RADIUS), visuals.bg_fill);
         }
-        let left = egui::Align2::LEFT_CENTER;
-        let text_at = rect.left_center() + vec2(space::S, 0.0);
-        let font = egui::TextStyle::Body.resolve(ui.style());
-        let label = format!("{}  {}", at.0 + 1, layer.name());
-        ui.painter_at(rect).text(text_at, left, label, font, visuals.text_color());
+        let label = egui::RichText::new(format!("{}  {short}", at.0 + 1)).color(visuals.text_color());
+        let room = rect.width() / 2.0 - space::S;
+        let truncate = Some(egui::TextWrapMode::Truncate);
+        let label = egui::WidgetText::from(label).into_galley(ui, truncate, room, egui::TextStyle::Body);
+        let corner = rect.left_center() + vec2(space::S, -label.size().y / 2.0);
+        ui.painter().galley(corner, label, visuals.text_color());
         let bars = Rect::from_min_max(rect.center_top() + vec2(4.0, 3.0), rect.max - vec2(space::S, 3.0));
         gpu::bars_ui(ui, ctx, PaneId(FIRST_PANE + at.0 as u64), shown, at, (bars, BarsStyle::default()));
     }

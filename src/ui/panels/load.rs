@@ -1,7 +1,7 @@
 //! How evenly the experts of one layer are loaded: a chart and its numbers.
 
 use crate::analysis::{LayerStats, Outcome};
-use crate::routing::{ExpertIdx, LayerBalance};
+use crate::routing::{ExpertIdx, LayerBalance, LayerRouting};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
@@ -27,8 +27,9 @@ pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         Some(usage) => usage::usage_ui(ui, ctx, &stats.balance, &usage.order, height),
         None => chart_ui(ui, ctx, shown, &stats.balance, height),
     }
-    numbers_ui(ui, &stats.balance, layer.num_experts());
-    oddities_ui(ui, stats, layer.num_tokens(), shown.model.card.gating.sums_to_one());
+    numbers_ui(ui, &stats.balance, layer);
+    let sums_to_one = ctx.state.shown_source().is_none_or(|source| source.gates_sum_to_one(&shown.model.card.gating));
+    oddities_ui(ui, stats, layer.num_tokens(), sums_to_one);
 }
 
 /// Values that are counted, and left out of every measure.
@@ -179,11 +180,12 @@ pub(super) fn load_marks(top: f64) -> Vec<egui_plot::GridMark> {
     (0..=(top / step) as usize).map(|at| egui_plot::GridMark { value: at as f64 * step, step_size: step }).collect()
 }
 
-fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
+fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, layer: &LayerRouting) {
+    let num_experts = layer.num_experts();
     let (load, importance) = (&balance.load_stats, &balance.importance_stats);
     egui::Grid::new("load numbers").num_columns(4).spacing([8.0, 2.0]).show(ui, |ui| {
         number_row(ui, "CV of load", format!("{:.3}", load.cv), "Standard deviation ÷ mean of the load: 0 is perfectly even");
-        number_row(ui, "CV of importance", format!("{:.3}", importance.cv), "The same for importance, the sum of the gate probabilities of each expert over all patches");
+        number_row(ui, "CV of importance", if layer.has_gate_probs() { format!("{:.3}", importance.cv) } else { "—".to_owned() }, "The same for importance, the sum of the gate probabilities of each expert over all patches");
         ui.end_row();
         number_row(ui, "Max ÷ mean", format!("{:.2}", load.max_over_mean), "Load of the busiest expert over the mean: 1 is perfectly even; it sets the pace when experts run on different devices");
         number_row(ui, "Dead experts", load.dead.to_string(), "Experts that handle no patch of this image");
@@ -191,6 +193,11 @@ fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, num_experts: usize) {
         number_row(ui, "Entropy", format!("{:.3} nats", load.entropy_nats), &format!("Entropy of the shares of the load; at most ln {num_experts} = {:.3}", (num_experts as f64).ln()));
         number_row(ui, "Effective experts", format!("{:.2} of {num_experts}", load.effective_experts), "e to the entropy: as many experts, evenly loaded, would have this entropy");
         ui.end_row();
+        if balance.dropped > 0 || balance.unserved_tokens > 0 {
+            number_row(ui, "Dropped", balance.dropped.to_string(), "Choices with a combine weight of exactly 0: the expert was full, or has no say for another reason");
+            number_row(ui, "Unserved", balance.unserved_tokens.to_string(), "Tokens that no expert handled: they pass the layer by the residual connection alone");
+            ui.end_row();
+        }
     });
 }
 

@@ -1,5 +1,6 @@
 //! Experts per token: the one control that changes what the model does.
 
+use crate::analysis::OpenModel;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
@@ -13,12 +14,7 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
         return;
     };
     let (Some(range), Some(mut top_k)) = (&model.card.top_k, ctx.state.wanted_top_k()) else {
-        ui.weak(if model.card.layers.is_empty() {
-            "This model has no routers: it classifies, and there is no routing to show"
-        } else {
-            "This model's top-k is fixed: its graph has no input for it"
-        });
-        return;
+        return fixed_ui(ui, ctx, model);
     };
     ui.horizontal(|ui| {
         let label = ui.label("Experts per token (top-k)").on_hover_text(
@@ -40,4 +36,43 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     if response.changed() {
         ctx.send(Command::SetTopK(top_k));
     }
+}
+
+/// What can be said of a model whose top-k cannot be set.
+fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
+    if model.layers.is_empty() {
+        match &model.hidden_routing {
+            Some(reason) => {
+                ui.colored_label(ui.visuals().warn_fg_color, format!("Its routing cannot be shown: {reason}"))
+            }
+            None => ui.weak("This model has no routers: it classifies, and there is no routing to show"),
+        };
+        return;
+    }
+    let Some(layer) = ctx.state.shown_source() else {
+        ui.weak("This model's top-k is fixed: its graph has no input for it");
+        return;
+    };
+    if let Some(rule) = layer.card.rule {
+        ui.label(first_upper(rule.name())).on_hover_text(rule.sentence());
+    }
+    ui.weak(match layer.card.top_k {
+        Some(top_k) => format!("k is fixed in the graph: {top_k} of {} experts", layer.card.num_experts),
+        None => format!("No fixed number of experts per token; {} experts", layer.card.num_experts),
+    });
+    let recomputed = layer.recomputed();
+    if recomputed.choices {
+        ui.colored_label(ui.visuals().warn_fg_color, "Experts and weights are worked out from the logits")
+            .on_hover_text(
+                "The graph does not give its choice as a tensor. It is computed again here by the rule above",
+            );
+    } else if recomputed.gate_probs {
+        ui.weak("Gate probabilities are computed from the logits")
+            .on_hover_text("The graph has none as a tensor. Experts and combine weights are the graph's own");
+    }
+}
+
+fn first_upper(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -1,5 +1,6 @@
 //! The bottom line: what is on screen, in one sentence.
 
+use crate::analysis::TokenPlace;
 use crate::ui::ctx::ViewCtx;
 
 /// Name and size of the image, the layer, and the patch under the pointer.
@@ -22,13 +23,20 @@ fn sentence(ctx: &ViewCtx<'_>) -> String {
     let image = &shown.analysis.image;
     let mut parts = vec![title.to_owned(), format!("{} × {} pixels", image.width, image.height)];
     if let Some(layer) = ctx.state.shown_layer() {
-        parts.push(format!("{} patches", layer.num_tokens()));
+        let place = ctx.state.shown_place();
+        parts.push(match place {
+            Some(TokenPlace::Image) => "one decision for the whole image".to_owned(),
+            Some(TokenPlace::Patches(_)) => format!("{} patches", layer.num_tokens()),
+            _ => format!("{} tokens", layer.num_tokens()),
+        });
         parts.push(format!("layer {}", ctx.state.view.layer.0 + 1));
         if let Some(patch) = ctx.inspected() {
             let pairs = layer.experts_of(patch).iter().zip(layer.weights_of(patch)).take(4);
             let experts: Vec<String> =
                 pairs.map(|(expert, weight)| format!("expert {} ({weight:.2})", expert.0)).collect();
-            parts.push(format!("patch {}: {}", patch.0, experts.join(", ")));
+            let token = if matches!(place, Some(TokenPlace::Patches(_))) { "patch" } else { "token" };
+            let experts = if experts.is_empty() { "no expert".to_owned() } else { experts.join(", ") };
+            parts.push(format!("{token} {}: {experts}", patch.0));
         }
     }
     if ctx.state.updating {

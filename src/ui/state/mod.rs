@@ -11,7 +11,9 @@ pub use view::{OverlayKind, Sheet, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
-use crate::analysis::{Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, Wanted};
+use crate::analysis::{
+    Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, ShownLayer, TokenPlace, Wanted,
+};
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::routing::{LayerIdx, LayerRouting};
@@ -158,6 +160,19 @@ impl AppState {
     #[must_use]
     pub fn shown_layer(&self) -> Option<&LayerRouting> {
         self.shown()?.analysis.trace.layers.get(self.view.layer.0)
+    }
+
+    /// Where the tokens of that layer lie.
+    #[must_use]
+    pub fn shown_place(&self) -> Option<TokenPlace> {
+        Some(self.shown()?.analysis.places.get(self.view.layer.0)?.tokens)
+    }
+
+    /// What the model knows of that layer: its card, and what of its routing had to be computed again.
+    #[must_use]
+    pub fn shown_source(&self) -> Option<&ShownLayer> {
+        let shown = self.shown()?;
+        shown.model.layers.get(shown.analysis.places.get(self.view.layer.0)?.source)
     }
 
     /// The top-k that is wanted, if the open model has such an input.
@@ -346,8 +361,22 @@ impl AppState {
     }
 
     fn set_layer(&mut self, layer: usize) {
+        let before = self.view.layer;
         self.view.layer = LayerIdx(layer);
         self.clamp_view();
+        self.move_pin_to_grid_of(before);
+    }
+
+    /// A layer of another grid has another patch under the same place of the image.
+    fn move_pin_to_grid_of(&mut self, before: LayerIdx) {
+        let Some((shown, pinned)) = self.results.shown().zip(self.view.pinned) else { return };
+        let (from, to) = (shown.analysis.grid(before), shown.analysis.grid(self.view.layer));
+        if from != to {
+            self.view.pinned = from.zip(to).and_then(|(from, to)| {
+                let pixels = from.pixels_from_patch(pinned);
+                to.patch_from_pixel(pixels.x + pixels.width / 2.0, pixels.y + pixels.height / 2.0)
+            });
+        }
     }
 
     fn set_overlay_index(&mut self, index: usize) {
