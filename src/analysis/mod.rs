@@ -1,10 +1,12 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod edited;
 mod layers;
 mod parity;
 mod pipeline;
 mod places;
+mod proof;
 mod reading;
 mod recent;
 mod service;
@@ -12,10 +14,12 @@ mod thumbnails;
 mod version;
 
 pub use assemble::assemble;
+pub use edited::{EditError, Original, ProvedModel, load_proved};
 pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, MarginBin, Parity, ParityError};
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use places::TokenPlace;
+pub use proof::{Proof, Verdict, prove};
 pub use reading::{LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};

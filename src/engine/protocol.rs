@@ -146,7 +146,7 @@ pub enum TensorData {
 
 impl TensorData {
     /// Number of values.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::I64(values) => values.len(),

@@ -34,6 +34,9 @@ pub use card::{
 pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, describe_model, read_model};
 pub use error::{ExternalFault, GraphFault, ModelError};
-pub use instrument::{Exposed, InstrumentError, expose};
+pub use instrument::{
+    Control, ControlInput, Exposed, InstrumentError, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls,
+    TopKInputs, expose, instrument,
+};
 pub use labels::{LabelsError, imagenet_labels, read_labels};
 pub use map::map_file;

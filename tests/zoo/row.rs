@@ -1,5 +1,7 @@
 //! A row of the zoo: row.json and golden.npz, as models/zoo/README.md describes them.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use moescope::engine::{Tensor, TensorData};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyExt, ReadableElement};
@@ -57,7 +59,12 @@ impl Row {
     }
 
     pub fn golden(&self) -> Golden {
-        Golden { archive: ZipArchive::new(File::open(self.folder.join("golden.npz")).unwrap()).unwrap() }
+        Golden::open(&self.folder.join("golden.npz")).unwrap()
+    }
+
+    /// What PyTorch computes with other choices, where that was recorded.
+    pub fn changed(&self) -> Option<Golden> {
+        Golden::open(&self.folder.join("changed.npz"))
     }
 }
 
@@ -67,6 +74,10 @@ pub struct Golden {
 }
 
 impl Golden {
+    fn open(path: &Path) -> Option<Self> {
+        File::open(path).ok().map(|file| Self { archive: ZipArchive::new(file).unwrap() })
+    }
+
     fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.archive.by_name(&format!("{name}.npy")).ok()?.read_to_end(&mut bytes).unwrap();

@@ -315,11 +315,12 @@ impl<'a> Builder<'a> {
     /// A node that stands for an input or output of a body.
     pub(super) fn push_link(&mut self, op: &'static str, name: &'a str, inputs: Inputs, output: ValueId) {
         let (outputs, num_data_inputs) = (smallvec![output], num_data_inputs(op));
-        self.push(Node { op, domain: "", name, inputs, outputs, num_data_inputs, attributes: &[], call: None });
+        let (stands, attributes) = (None, &[][..]);
+        self.push(Node { op, domain: "", name, inputs, outputs, stands, num_data_inputs, attributes, call: None });
     }
 
     fn add_call_or_node(&mut self, placed: Placed<'a>, inputs: Inputs, outputs: Outputs) -> Result<(), GraphError> {
-        let Placed { node, at, .. } = placed;
+        let Placed { node, index, at } = placed;
         let key = (node.domain.as_str(), node.op_type.as_str(), node.overload.as_str());
         if !self.functions.is_empty()
             && let Some(function) = self.functions.get(&key).copied()
@@ -330,7 +331,8 @@ impl<'a> Builder<'a> {
         let op = node.op_type.as_str();
         let (op, num_data_inputs) = *self.operators.entry(op).or_insert_with(|| (op, num_data_inputs(op)));
         let (name, attributes) = (node.name.as_str(), node.attribute.as_slice());
-        self.push(Node { op, domain, name, inputs, outputs, num_data_inputs, attributes, call: at.call });
+        let stands = Some((at.scope, index as u32));
+        self.push(Node { op, domain, name, inputs, outputs, stands, num_data_inputs, attributes, call: at.call });
         Ok(())
     }
 

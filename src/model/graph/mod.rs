@@ -87,6 +87,8 @@ pub(super) struct Node<'a> {
     pub inputs: Inputs,
     /// What it gives.
     pub outputs: Outputs,
+    /// Its scope, and its index in the list of nodes there; `None` for what stands for bodies' inputs and outputs.
+    pub stands: Option<(ScopeId, u32)>,
     /// How many of `inputs`, from the first, carry data.
     num_data_inputs: u32,
     attributes: &'a [AttributeProto],

@@ -34,6 +34,9 @@ pub use report::{
     Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 
+pub(super) use names::place;
+pub(super) use scores::is_scored;
+
 use super::graph::ModelGraph;
 use super::proto::ModelProto;
 use assemble::{Assembled, assemble};

@@ -1,7 +1,7 @@
 //! Names of nodes and tensors as people are told them.
 
 use super::report::{PlaceStep, TensorRef};
-use crate::model::graph::{ModelGraph, NodeId, Source, ValueId};
+use crate::model::graph::{ModelGraph, NodeId, ScopeId, Source, ValueId};
 
 /// Operator and name of a node.
 pub(super) fn node_name(graph: &ModelGraph<'_>, id: NodeId) -> String {
@@ -14,15 +14,21 @@ pub(super) fn node_name(graph: &ModelGraph<'_>, id: NodeId) -> String {
 /// A reference to a value that survives the graph.
 pub(super) fn tensor_ref(graph: &ModelGraph<'_>, id: ValueId, expert_axis: Option<usize>, dense: bool) -> TensorRef {
     let value = graph.value(id);
+    let place = place(graph, value.scope);
+    let shape = value.shape.as_ref().map_or_else(Vec::new, |shape| shape.to_vec());
+    TensorRef { name: value.name.to_owned(), place, element: value.element, shape, expert_axis, dense }
+}
+
+/// The calls and bodies around a scope, outermost first.
+pub(in crate::model) fn place(graph: &ModelGraph<'_>, scope: ScopeId) -> Vec<PlaceStep> {
     let mut place = Vec::new();
-    let mut scope = graph.scope(value.scope);
+    let mut scope = graph.scope(scope);
     while let Some(parent) = scope.parent {
         place.push(PlaceStep { node: scope.owner, body: scope.body.map(str::to_owned), label: scope.label.clone() });
         scope = graph.scope(parent);
     }
     place.reverse();
-    let shape = value.shape.as_ref().map_or_else(Vec::new, |shape| shape.to_vec());
-    TensorRef { name: value.name.to_owned(), place, element: value.element, shape, expert_axis, dense }
+    place
 }
 
 /// The weights that a value is made of, where it is made of weights only.

@@ -66,6 +66,11 @@ pub(super) fn trace(graph: &ModelGraph<'_>, value: ValueId) -> Trace {
     Trace { raw: skip_passive(graph, at), logits: skip_casts(graph, logits), half_keys }
 }
 
+/// Whether a function of the rule was applied on the way from the logits to `value`.
+pub(in crate::model) fn is_scored(graph: &ModelGraph<'_>, value: ValueId) -> bool {
+    trace(graph, value).logits != skip_casts(graph, value)
+}
+
 /// One step toward the logits.
 struct StepBack {
     to: ValueId,

@@ -1,0 +1,393 @@
+//! Nothing that was edited into a model is believed before it has run: an exporter may have built k into shapes where no
+//! one sees it, and ONNX Runtime may choose other kernels for a graph with more outputs.
+//!
+//! What is proved, on one input of the open model:
+//! - with every control at its default, the outputs are those of the original;
+//! - with the largest k, of which only the original number of ranks have weight, they are so too: then every rank's weight
+//!   and token are where they belong; with weight, the other ranks change something; and k = 1 gives what leaving out all
+//!   ranks but the first gives;
+//! - with one rank, no token has more than one weight;
+//! - with the same bias for all experts they are so too: then no bias gets into a weight; and a banned expert is not chosen.
+
+use super::EditError;
+use crate::engine::{Engine, EngineError, ModelHandle, RunRequest, Tensor, TensorData};
+use crate::model::{Control, ControlInput, Instrumented};
+
+/// How far outputs may differ, relative to the largest value of each: float32 in another order of additions.
+const BAR: f64 = 1e-5;
+/// The same for models that compute in float16 or bfloat16, whose numbers have 11 or 8 bits.
+const HALF_BAR: f64 = 1e-2;
+/// Small enough not to hide differences of probabilities, large enough to show in a weight.
+const SHIFT: f32 = 1.0 / 1024.0;
+/// Bans an expert.
+const BAN: f32 = -1e4;
+
+/// What came of the runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// With every control at its default.
+    pub unchanged: Verdict,
+    /// Two runs of the original do not agree.
+    pub is_random: bool,
+    /// For each input of [`Instrumented::inputs`].
+    pub inputs: Vec<Verdict>,
+    /// The difference that is allowed, relative to the largest value of an output.
+    pub bar: f64,
+}
+
+/// The largest difference that was seen, relative to the largest value of an output; or a sentence that says what is
+/// wrong.
+pub type Verdict = Result<f64, String>;
+
+impl Proof {
+    /// Takes back what was not proved.
+    pub fn withdraw_from(&self, instrumented: &mut Instrumented) {
+        for (index, verdict) in self.inputs.iter().enumerate() {
+            if let Err(reason) = verdict {
+                instrumented.withdraw(index, reason);
+            }
+        }
+    }
+}
+
+/// Proves an edited model against the original, on one input: both are loaded, and run about nine times in all.
+///
+/// # Errors
+/// [`EngineError`] when the original does not run, or the proof is cancelled.
+pub fn prove(
+    engine: &Engine,
+    original: ModelHandle,
+    edited: ModelHandle,
+    instrumented: &Instrumented,
+    inputs: &[Tensor],
+) -> Result<Proof, EngineError> {
+    let bar = if instrumented.is_half { HALF_BAR } else { BAR };
+    let run = |model| engine.run(&RunRequest { model, inputs: inputs.to_vec() });
+    let before = run(original)?.outputs;
+    let again = run(original)?.outputs;
+    let mut trial = Trial { engine, edited, instrumented, inputs, before, plain: Vec::new(), bar };
+    let is_random = trial.judge(&again).is_err();
+    let unchanged = match is_random {
+        true => Err(EditError::Random.to_string()),
+        false => trial.unchanged()?,
+    };
+    let verdicts = match &unchanged {
+        Err(reason) => vec![Err(reason.clone()); instrumented.inputs.len()],
+        Ok(_) => trial.controls()?,
+    };
+    Ok(Proof { unchanged, is_random, inputs: verdicts, bar })
+}
+
+/// Everything that a run is compared with.
+struct Trial<'a> {
+    engine: &'a Engine,
+    edited: ModelHandle,
+    instrumented: &'a Instrumented,
+    inputs: &'a [Tensor],
+    /// The original's outputs.
+    before: Vec<Tensor>,
+    /// The edited model's outputs, with every control at its default.
+    plain: Vec<Tensor>,
+    bar: f64,
+}
+
+/// A value for one of the added inputs.
+type Given<'a> = (&'a ControlInput, TensorData);
+
+impl<'a> Trial<'a> {
+    fn unchanged(&mut self) -> Result<Verdict, EngineError> {
+        let verdict = self.run(&[])?.and_then(|outputs| {
+            self.plain = outputs;
+            self.judge(&self.plain)
+        });
+        Ok(verdict.map_err(|what| {
+            format!("With the outputs and inputs that were added, the model does not compute what it did: {what}.")
+        }))
+    }
+
+    /// A verdict for each added input: all of one kind at once, and where that fails one after the other.
+    fn controls(&self) -> Result<Vec<Verdict>, EngineError> {
+        let all: Vec<&ControlInput> = self.instrumented.inputs.iter().collect();
+        let mut verdicts: Vec<Verdict> = vec![Ok(0.0); all.len()];
+        let kinds: [fn(&Control) -> bool; 3] = [
+            |control| matches!(control, Control::TopK { .. }),
+            |control| matches!(control, Control::SelectionBias { .. }),
+            |control| matches!(control, Control::RankWeights { .. }),
+        ];
+        for is_kind in kinds {
+            let of_kind: Vec<usize> = (0..all.len()).filter(|&index| is_kind(&all[index].control)).collect();
+            if of_kind.is_empty() {
+                continue;
+            }
+            let together: Vec<&ControlInput> = of_kind.iter().map(|&index| all[index]).collect();
+            let verdict = self.control(&together)?;
+            let alone = verdict.is_err() && of_kind.len() > 1;
+            for index in of_kind {
+                verdicts[index] = if alone { self.control(&[all[index]])? } else { verdict.clone() };
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Inputs of one kind, together.
+    fn control(&self, inputs: &[&'a ControlInput]) -> Result<Verdict, EngineError> {
+        Ok(match inputs.first().map(|input| input.control) {
+            Some(Control::TopK { .. }) => match self.most_ranks(inputs)? {
+                Ok(most) => self.first_rank(inputs)?.map(|one| most.max(one)),
+                Err(reason) => Err(reason),
+            },
+            Some(Control::SelectionBias { .. }) => match self.same_bias(inputs)? {
+                Ok(same) => self.ban(inputs)?.map(|()| same),
+                Err(reason) => Err(reason),
+            },
+            Some(Control::RankWeights { .. }) | None => {
+                let given: Vec<Given<'_>> = inputs.iter().map(|input| (*input, first_ranks(input, 1))).collect();
+                {
+                    let verdict = self.run(&given)?.and_then(|outputs| self.one_weight(&outputs, inputs));
+                    verdict.map(|()| 0.0).map_err(|what| format!("With the first rank alone, {what}."))
+                }
+            }
+        })
+    }
+
+    /// The largest k, of which as many ranks have weight as before.
+    fn most_ranks(&self, inputs: &[&'a ControlInput]) -> Result<Verdict, EngineError> {
+        let raised = inputs.iter().filter_map(|input| match input.control {
+            Control::TopK { default, max } if max > default => Some((*input, default, max)),
+            _ => None,
+        });
+        let (mut more, mut masked): (Vec<Given<'_>>, Vec<Given<'_>>) = Default::default();
+        let mut expected = Vec::new();
+        for (input, default, max) in raised {
+            more.push((input, ints(max)));
+            masked.extend(self.ranks_of(input).map(|ranks| (ranks, first_ranks(ranks, default))));
+            expected.extend(input.routers.iter().map(|&router| (router, default, max)));
+        }
+        if more.is_empty() {
+            return Ok(Ok(0.0));
+        }
+        if self.run(&more)?.is_ok_and(|outputs| self.judge(&outputs).is_ok()) {
+            return Ok(Err("More ranks change nothing: the model was exported for its k alone.".to_owned()));
+        }
+        masked.extend(more);
+        let verdict = self.run(&masked)?.and_then(|outputs| {
+            let difference = self.judge(&outputs)?;
+            expected
+                .iter()
+                .try_for_each(|&(router, default, max)| self.same_ranks(&outputs, router, [default, max]))?;
+            Ok(difference)
+        });
+        Ok(verdict.map_err(|what| {
+            format!("k is built into other parts of the model: with more ranks, the added ones without weight, {what}.")
+        }))
+    }
+
+    /// k = 1 against the first rank alone.
+    fn first_rank(&self, inputs: &[&'a ControlInput]) -> Result<Verdict, EngineError> {
+        let several =
+            inputs.iter().filter(|input| matches!(input.control, Control::TopK { default, .. } if default > 1));
+        let (mut less, mut absent): (Vec<Given<'_>>, Vec<Given<'_>>) = Default::default();
+        for input in several {
+            less.push((input, ints(1)));
+            absent.extend(self.ranks_of(input).map(|ranks| (ranks, first_ranks(ranks, 1))));
+        }
+        if less.is_empty() {
+            return Ok(Ok(0.0));
+        }
+        let verdict = match (self.run(&absent)?, self.run(&less)?) {
+            (Ok(absent), Ok(less)) => compare(&self.shared(&absent), &less, self.bar),
+            (Err(what), _) | (_, Err(what)) => Err(what),
+        };
+        Ok(verdict.map_err(|what| {
+            format!("k is built into other parts of the model: with k = 1 against the first rank alone, {what}.")
+        }))
+    }
+
+    /// The same bias for all experts.
+    fn same_bias(&self, inputs: &[&'a ControlInput]) -> Result<Verdict, EngineError> {
+        let given: Vec<Given<'_>> =
+            inputs.iter().map(|input| (*input, floats(vec![SHIFT; num_experts(input)]))).collect();
+        Ok(self.run(&given)?.and_then(|outputs| self.judge(&outputs)).map_err(|what| {
+            format!("The choice cannot be changed by itself: with the same bias for all experts, {what}.")
+        }))
+    }
+
+    /// A banned expert, for each router the one that it chose first.
+    fn ban(&self, inputs: &[&'a ControlInput]) -> Result<Result<(), String>, EngineError> {
+        let mut banned = Vec::new();
+        let mut given: Vec<Given<'_>> = Vec::new();
+        for input in inputs.iter().filter(|input| num_experts(input) > self.top_k_of(input)) {
+            let router = input.routers.first().copied().unwrap_or(0);
+            let first =
+                self.ids(&self.plain, router).and_then(|(_, ids)| usize::try_from(*ids.first()?).ok()).unwrap_or(0);
+            let mut bias = vec![0.0; num_experts(input)];
+            if let Some(bias) = bias.get_mut(first) {
+                *bias = BAN;
+            }
+            given.push((input, floats(bias)));
+            banned.push((router, first as i64));
+        }
+        let outputs = match self.run(&given)? {
+            Ok(outputs) => outputs,
+            Err(what) => return Ok(Err(format!("With an expert banned, {what}."))),
+        };
+        let chosen = banned
+            .iter()
+            .find(|&&(router, expert)| self.ids(&outputs, router).is_some_and(|(_, ids)| ids.contains(&expert)));
+        Ok(match chosen {
+            Some((router, expert)) => {
+                Err(format!("Expert {expert} of router {router} was chosen although it was banned."))
+            }
+            None => Ok(()),
+        })
+    }
+
+    /// As many chosen experts as there are ranks, the first of them as before. Where the choice is shown in another layout,
+    /// the outputs alone tell.
+    fn same_ranks(&self, outputs: &[Tensor], router: usize, [default, max]: [usize; 2]) -> Result<(), String> {
+        let Some((before, plain)) = self.ids(&self.plain, router).filter(|&(columns, _)| columns == default) else {
+            return Ok(());
+        };
+        match self.ids(outputs, router) {
+            Some((columns, ids)) if columns == max => {
+                let same = plain.chunks_exact(before).zip(ids.chunks_exact(columns)).all(|(a, b)| a == &b[..before]);
+                if same { Ok(()) } else { Err("the first ranks have other experts".to_owned()) }
+            }
+            _ => Err(format!("there are not {max} chosen experts")),
+        }
+    }
+
+    /// At most one weight for each token.
+    fn one_weight(&self, outputs: &[Tensor], inputs: &[&ControlInput]) -> Result<(), String> {
+        for &router in inputs.iter().flat_map(|input| &input.routers) {
+            let name = self.instrumented.routers[router].combine_weights.as_ref();
+            let weights = outputs.iter().find(|tensor| Some(&tensor.name) == name);
+            let Some(Tensor { data: TensorData::F32(weights), shape, .. }) = weights else { continue };
+            let columns = shape.last().copied().unwrap_or(0).max(1);
+            if weights.chunks_exact(columns).any(|row| row.iter().filter(|&&weight| weight != 0.0).count() > 1) {
+                return Err("tokens have other weights still".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The chosen experts of a router, and how many there are for a token.
+    fn ids<'o>(&self, outputs: &'o [Tensor], router: usize) -> Option<(usize, &'o [i64])> {
+        let name = self.instrumented.routers[router].expert_ids.as_ref()?;
+        let tensor = outputs.iter().find(|tensor| tensor.name == *name)?;
+        match &tensor.data {
+            TensorData::I64(ids) => Some((*tensor.shape.last().filter(|&&columns| columns > 0)?, ids)),
+            _ => None,
+        }
+    }
+
+    /// The rank weights of the routers of another input.
+    fn ranks_of(&self, input: &ControlInput) -> impl Iterator<Item = &'a ControlInput> {
+        let routers = input.routers.clone();
+        let offers = routers.into_iter().map(|router| &self.instrumented.routers[router].rank_weights);
+        offers.filter_map(|offer| self.instrumented.input(offer))
+    }
+
+    /// The k of the router of a bias, where it is known.
+    fn top_k_of(&self, input: &ControlInput) -> usize {
+        let routers = input.routers.iter().map(|&router| &self.instrumented.routers[router].top_k);
+        let ks = routers.filter_map(|offer| match self.instrumented.input(offer)?.control {
+            Control::TopK { default, .. } => Some(default),
+            _ => None,
+        });
+        ks.max().unwrap_or(1)
+    }
+
+    /// Runs the edited model; the text says what is wrong where it fails.
+    fn run(&self, given: &[Given<'_>]) -> Result<Result<Vec<Tensor>, String>, EngineError> {
+        let added = given.iter().map(|(input, data)| Tensor {
+            name: input.name.clone(),
+            shape: vec![data.len()],
+            data: data.clone(),
+        });
+        let inputs = self.inputs.iter().cloned().chain(added).collect();
+        match self.engine.run(&RunRequest { model: self.edited, inputs }) {
+            Ok(result) => Ok(Ok(result.outputs)),
+            Err(EngineError::Run { reason }) => Ok(Err(format!("it fails {}", at_node(&reason)))),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Compares with the original's outputs.
+    fn judge(&self, outputs: &[Tensor]) -> Verdict {
+        compare(&self.before, outputs, self.bar)
+    }
+
+    /// Of an edited model's outputs, those that the original has.
+    fn shared(&self, outputs: &[Tensor]) -> Vec<Tensor> {
+        let known = |tensor: &&Tensor| self.before.iter().any(|before| before.name == tensor.name);
+        outputs.iter().filter(known).cloned().collect()
+    }
+}
+
+/// Where ONNX Runtime says that a run failed; its reasons are pages long.
+fn at_node(reason: &str) -> String {
+    let node = reason.split_once("running ").and_then(|(_, rest)| rest.split_once(" node. Name:'"));
+    match node.and_then(|(op, rest)| Some((op, rest.split_once('\'')?.0))) {
+        Some((op, name)) => format!("at {op} {name}"),
+        None => format!("({})", reason.chars().take(80).collect::<String>()),
+    }
+}
+
+fn num_experts(input: &ControlInput) -> usize {
+    match input.control {
+        Control::SelectionBias { num_experts } => num_experts,
+        Control::TopK { max, .. } => max,
+        Control::RankWeights { num_ranks } => num_ranks,
+    }
+}
+
+/// Weights that leave out all but the first ranks.
+fn first_ranks(ranks: &ControlInput, kept: usize) -> TensorData {
+    floats((0..num_experts(ranks)).map(|rank| if rank < kept { 1.0 } else { 0.0 }).collect())
+}
+
+fn ints(int: usize) -> TensorData {
+    TensorData::I64(vec![int as i64].into())
+}
+
+fn floats(floats: Vec<f32>) -> TensorData {
+    TensorData::F32(floats.into())
+}
+
+/// The largest difference of outputs that have a size in common; ids and weights have others with another k.
+fn compare(expected: &[Tensor], found: &[Tensor], bar: f64) -> Verdict {
+    let mut worst: Option<f64> = None;
+    for expected in expected {
+        let found = found.iter().find(|tensor| tensor.name == expected.name);
+        let found = found.ok_or_else(|| format!("{} is missing", expected.name))?;
+        if found.shape == expected.shape {
+            worst = Some(worst.unwrap_or(0.0).max(difference(&expected.data, &found.data)));
+        }
+    }
+    match worst {
+        None => Err("none of its outputs keeps its size".to_owned()),
+        Some(worst) if worst <= bar => Ok(worst),
+        Some(worst) => Err(format!("its outputs differ by {worst:.0e} of the largest value ({bar:.0e} is allowed)")),
+    }
+}
+
+/// The largest difference, relative to the largest value; 1 and more for integers that differ.
+fn difference(expected: &TensorData, found: &TensorData) -> f64 {
+    match (expected, found) {
+        (TensorData::F32(expected), TensorData::F32(found)) => {
+            let largest =
+                expected.iter().filter(|x| x.is_finite()).fold(f64::MIN_POSITIVE, |max, x| max.max(f64::from(x.abs())));
+            let apart = |(a, b): (&f32, &f32)| match a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() {
+                true => 0.0,
+                false => (f64::from(*a) - f64::from(*b)).abs() / largest,
+            };
+            expected
+                .iter()
+                .zip(&**found)
+                .map(apart)
+                .fold(0.0, |max, x| if x.is_nan() { f64::INFINITY } else { max.max(x) })
+        }
+        (expected, found) => f64::from(u8::from(expected != found)),
+    }
+}

@@ -1,0 +1,121 @@
+//! Changes what a model shows and how it routes, without touching its file and without copying its weights.
+//!
+//! Few models were exported with a way to look at their routers or to change them, and a person should not have to export
+//! one again for that. So inner tensors become outputs, a constant k becomes an input, and the choice and the weights of
+//! experts get inputs that leave everything as it is until they are given other values. The edited model is small: its
+//! weights stay in the original file (`weights`).
+//!
+//! What an exporter baked into shapes cannot be seen from here with certainty: nothing that is offered here is to be
+//! believed before [`crate::analysis::prove`] has run it.
+
+mod choice;
+mod controls;
+mod inputs;
+mod outputs;
+mod places;
+mod plan;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use plan::{Control, ControlInput, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls, TopKInputs};
+
+use super::graph::ModelGraph;
+use super::proto::{ModelProto, ValueInfoProto};
+use super::routers::{RouterReport, TensorRef};
+use bytes::Bytes;
+use prost::Message;
+
+/// A model with more outputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exposed {
+    /// To be loaded in place of the original file (`engine::LoadRequest::edited`), whose weights it uses.
+    pub model: ModelProto,
+    /// For each tensor that was asked for, the output that gives it.
+    pub outputs: Vec<String>,
+}
+
+/// Why a tensor cannot become an output.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstrumentError {
+    /// The place does not exist in this model.
+    #[error("{tensor} is not where it was found ({place}); look for the routers of this model again")]
+    Place {
+        /// The tensor.
+        tensor: String,
+        /// The call or body that is missing.
+        place: String,
+    },
+    /// The tensor has no name.
+    #[error("the model leaves the tensor out; it cannot be shown")]
+    Nameless,
+}
+
+/// Makes `tensors` outputs of `model`, which was decoded from `file`, the content of the file `file_name`.
+///
+/// A tensor in the body of a loop comes with one more axis in front, for the iterations.
+///
+/// # Errors
+/// [`InstrumentError`] for a tensor that is not in this model.
+pub fn expose(
+    model: &ModelProto,
+    file: &Bytes,
+    file_name: &str,
+    tensors: &[&TensorRef],
+) -> Result<Exposed, InstrumentError> {
+    let mut model = model.clone();
+    let mut graph = model.graph.take().unwrap_or_default();
+    weights::point_at_file(&mut graph, file, file_name);
+    let mut outputs = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let name = outputs::hand_out(&mut graph.node, &mut model.functions, tensor, &tensor.place)?;
+        if !graph.output.iter().any(|output| output.name == name) {
+            graph.output.push(ValueInfoProto { name: name.clone(), ..Default::default() });
+        }
+        outputs.push(name);
+    }
+    model.graph = Some(graph);
+    Ok(Exposed { model, outputs })
+}
+
+/// Makes the tensors of `plan` outputs of `model`, which was decoded from `file`, the content of the file `file_name`, and
+/// adds the controls of `plan` to the routers of `report`, where that is possible.
+///
+/// Every control is an input with a default, with which the model computes what it did before.
+///
+/// # Errors
+/// [`InstrumentError`] for a tensor or router that is not in this model.
+pub fn instrument(
+    model: &ModelProto,
+    file: &Bytes,
+    file_name: &str,
+    report: &RouterReport,
+    plan: &InstrumentPlan,
+) -> Result<Instrumented, InstrumentError> {
+    let tensors: Vec<&TensorRef> = plan.expose.iter().collect();
+    let Exposed { model: mut edited, outputs } = expose(model, file, file_name, &tensors)?;
+    // A model whose graph cannot be looked at has no routers that are known.
+    let Ok(graph) = ModelGraph::new(model) else {
+        return Ok(Instrumented { model: edited, outputs, inputs: Vec::new(), routers: Vec::new(), is_half: false });
+    };
+    let (inputs, mut routers) = controls::add_controls(&mut edited, &graph, report, plan)?;
+    for (controls, router) in routers.iter_mut().zip(&report.routers) {
+        let exposed = |tensor: &Option<TensorRef>| {
+            let index = plan.expose.iter().position(|exposed| Some(exposed) == tensor.as_ref())?;
+            Some(outputs[index].clone())
+        };
+        controls.expert_ids = exposed(&router.tensors.expert_ids);
+        controls.combine_weights = exposed(&router.tensors.combine_weights);
+    }
+    let is_half = choice::computes_in_half(&graph);
+    Ok(Instrumented { model: edited, outputs, inputs, routers, is_half })
+}
+
+impl Instrumented {
+    /// The edited model as `engine::EditedModel` wants it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        self.model.encode_to_vec().into()
+    }
+}
