@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What callers and the engine's thread share.
 #[derive(Debug, Default)]
-pub(super) struct Cancels(Mutex<State>);
+pub(in crate::engine) struct Cancels(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,12 +38,12 @@ impl fmt::Debug for InFlight {
 
 impl Cancels {
     /// The ticket for a request that is asked now.
-    pub(super) fn ticket(&self) -> u64 {
+    pub(in crate::engine) fn ticket(&self) -> u64 {
         self.state().count
     }
 
     /// Cancels everything that has a ticket.
-    pub(super) fn cancel(&self) {
+    pub(in crate::engine) fn cancel(&self) {
         let mut state = self.state();
         state.count += 1;
         // What cannot be stopped any more has ended: nothing is left to do then.

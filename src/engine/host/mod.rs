@@ -1,7 +1,7 @@
-//! The side that owns ONNX Runtime: a thread with the library, the environment and the sessions.
+//! The side that owns ONNX Runtime: the library, the environment and the [`Sessions`].
 //!
-//! It lives in the worker process, or in the program itself when isolation is off; both give the same results because
-//! both are this.
+//! They live in the worker process, or on a thread of the program itself, the [`Host`], when isolation is off; both give
+//! the same results because both are this.
 
 mod cancel;
 mod environment;
@@ -9,16 +9,17 @@ mod node_log;
 mod placement;
 mod providers;
 mod session;
+mod sessions;
 mod tensor;
-mod worker;
+
+pub(super) use cancel::Cancels;
+pub(super) use sessions::Sessions;
 
 use super::protocol::{Request, Response};
 use super::{Backend, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
-use cancel::Cancels;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use worker::{Job, Worker};
 
 /// Opens the library and makes the environment, so that the first load need not. What is wrong with it is told by that
 /// load.
@@ -44,9 +45,15 @@ impl Host {
     pub(super) fn start(library: Option<PathBuf>) -> Self {
         let (jobs, inbox) = mpsc::channel();
         let cancels = Arc::new(Cancels::default());
-        let worker = Worker::new(library, Arc::clone(&cancels));
+        let sessions = Sessions::new(Arc::clone(&cancels));
+        let serve = move || {
+            // Callers have a model to read before they can ask; the library is opened meanwhile. What is wrong with it is
+            // told by the first load.
+            warm_up(library.as_deref());
+            serve(sessions, &inbox);
+        };
         // Where the system gives no thread, the inbox is dropped with the closure and every call answers `Gone`.
-        let thread = thread::Builder::new().name("moescope-engine".into()).spawn(move || worker.serve(&inbox)).ok();
+        let thread = thread::Builder::new().name("moescope-engine".into()).spawn(serve).ok();
         Self { jobs, cancels, thread }
     }
 
@@ -95,22 +102,43 @@ impl Host {
         self.cancels.ticket()
     }
 
-    /// Has a request fulfilled without waiting for it. `reply` is called on the engine's thread, and never when that has
-    /// ended. Outputs of a run may lie in ONNX Runtime's memory and are to be copied before `reply` returns.
-    pub(super) fn submit(&self, request: Request, ticket: u64, reply: impl FnOnce(Response) + Send + 'static) {
-        let job = Job { request, ticket, reply: Box::new(reply) };
-        // A job that nobody takes is dropped, and its reply with it: whoever waits for that sees it.
-        let _ = self.jobs.send(job);
-    }
-
     fn ask(&self, request: Request, ticket: u64) -> Result<Response, EngineError> {
         let (reply, answer) = mpsc::channel();
-        // A caller that has gone away does not miss the answer.
-        self.submit(request, ticket, move |response| drop(reply.send(plain(response))));
+        // A job that nobody takes is dropped, and its reply with it, which shows next.
+        let _ = self.jobs.send(Job { request, ticket, reply });
         match answer.recv() {
             Ok(Response::Failed(error)) => Err(error),
             Ok(response) => Ok(response),
             Err(mpsc::RecvError) => Err(EngineError::Gone),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.ask(Request::Shutdown, self.ticket());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A request on its way to the thread.
+struct Job {
+    request: Request,
+    /// See [`Cancels::ticket`].
+    ticket: u64,
+    reply: mpsc::Sender<Response>,
+}
+
+/// Serves until [`Request::Shutdown`] comes or nobody is left to ask.
+fn serve(mut sessions: Sessions, inbox: &mpsc::Receiver<Job>) {
+    for Job { request, ticket, reply } in inbox {
+        let last = request == Request::Shutdown;
+        // A caller that has gone away does not miss the answer.
+        drop(reply.send(plain(sessions.answer(request, ticket))));
+        if last {
+            break;
         }
     }
 }
@@ -121,13 +149,4 @@ fn plain(mut response: Response) -> Response {
         result.outputs.iter_mut().for_each(|output| output.data = output.data.owned());
     }
     response
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.ask(Request::Shutdown, self.ticket());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
 }

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Tensors begin at multiples of this, which suits every instruction set.
 const ALIGNMENT: usize = 64;
+/// Before them the writer counts what it has begun.
+const COUNTER: Range<usize> = 0..size_of::<u32>();
 /// An arena begins with this size: enough for a classifier.
 const FIRST_BYTES: usize = 1 << 20;
 /// More than this is not taken from a worker in one run.
@@ -87,13 +89,20 @@ impl Arena {
 pub(super) struct Writer {
     arena: Arena,
     map: MmapMut,
+    num_begun: u32,
 }
 
 impl Writer {
     /// # Errors
     /// When the system has no room for it.
     pub(super) fn new(arena: Arena) -> io::Result<Self> {
-        Ok(Self { map: map_to_write(&arena.file)?, arena })
+        Ok(Self { map: map_to_write(&arena.file)?, arena, num_begun: 0 })
+    }
+
+    /// Lets the other side know that something has begun, should this process end over it. Nobody is woken by that.
+    pub(super) fn begin(&mut self) {
+        self.num_begun = self.num_begun.wrapping_add(1);
+        self.map[COUNTER].copy_from_slice(&self.num_begun.to_ne_bytes());
     }
 
     /// Copies tensors in, over those that were there before: nobody may be reading those.
@@ -101,7 +110,7 @@ impl Writer {
     /// # Errors
     /// When there is no room for them.
     pub(super) fn put(&mut self, tensors: &[Tensor]) -> io::Result<Vec<Parcel>> {
-        let mut end = 0;
+        let mut end = ALIGNMENT;
         let offsets: Vec<usize> = tensors
             .iter()
             .map(|tensor| {
@@ -119,8 +128,8 @@ impl Writer {
     /// # Errors
     /// When there is no room for them.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.make_room(bytes.len())?;
-        self.map[..bytes.len()].copy_from_slice(bytes);
+        self.make_room(ALIGNMENT + bytes.len())?;
+        self.map[ALIGNMENT..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -155,6 +164,11 @@ impl Reader {
     /// When the system has no room for it.
     pub(super) fn new(arena: Arena) -> io::Result<Self> {
         Ok(Self { map: map_to_read(&arena.file)?, arena })
+    }
+
+    /// How often the writer has called [`Writer::begin`].
+    pub(super) fn num_begun(&self) -> u32 {
+        bytemuck::pod_read_unaligned(&self.map[COUNTER])
     }
 
     /// Copies tensors out.
@@ -192,10 +206,11 @@ impl Reader {
     /// # Errors
     /// When there are not so many bytes.
     pub(super) fn take_bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        if len > self.map.len() {
+        let end = len.min(MAX_TAKEN_BYTES) + ALIGNMENT;
+        if end > self.map.len() {
             self.map = map_to_read(&self.arena.file)?;
         }
-        let bytes = self.map.get(..len).filter(|_| len <= MAX_TAKEN_BYTES);
+        let bytes = self.map.get(ALIGNMENT..end).filter(|bytes| bytes.len() == len);
         bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
@@ -378,6 +393,18 @@ mod tests {
         }
         let end = here.map.len();
         assert!(there.take_bytes(end + 1).is_err());
+    }
+
+    #[test]
+    fn what_has_begun_is_counted_beside_the_tensors() {
+        let (mut here, mut there) = both_sides();
+        assert_eq!(there.num_begun(), 0);
+        here.begin();
+        let parcels = here.put(&[f32s("large", &vec![0.5; FIRST_BYTES])]).unwrap();
+        here.begin();
+        assert_eq!(there.num_begun(), 2);
+        assert_eq!(there.take(parcels).unwrap()[0].data, TensorData::F32(vec![0.5; FIRST_BYTES].into()));
+        assert_eq!(there.num_begun(), 2, "the memory has grown");
     }
 
     #[test]

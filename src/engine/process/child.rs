@@ -3,17 +3,19 @@
 //! Order matters here. The library is opened and the environment made while nobody waits yet; then the model's path
 //! comes, the process locks itself in, and only after that the first byte of the model is read. Until then there is one
 //! thread, so that every later one is born locked in.
+//!
+//! Two threads take turns at the orders. Whoever has read one carries it out while the other listens for a cancel: handing
+//! it to another thread would cost a tenth of a millisecond of every run.
 
-use super::arena::{Arena, Reader, Writer};
+use super::arena::{Arena, Parcel, Reader, Writer};
 use super::lock;
 use super::sandbox;
 use super::wire::{News, Order, receive, send};
-use crate::engine::host::{Host, warm_up};
+use crate::engine::host::{Cancels, Sessions, warm_up};
 use crate::engine::protocol::{Request, Response};
-use crate::engine::runtime::Backend;
-use crate::engine::{EditedModel, EngineError, LoadRequest, ModelHandle, RunRequest, Tensor};
+use crate::engine::{EditedModel, EngineError, ModelHandle, RunRequest};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Stdin, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +41,7 @@ pub struct WorkerArgs {
 /// # Errors
 /// When this process was not started by [`Engine`](crate::engine::Engine).
 pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
-    let mut orders = io::stdin().lock();
+    let mut orders = io::stdin();
     // Native code may write to the standard output, so the channel leaves it before any is loaded.
     let channel = private_stdout()?;
     let outputs = Writer::new(Arena::open(&args.outputs)?)?;
@@ -51,46 +53,81 @@ pub fn serve_worker(args: &WorkerArgs) -> io::Result<()> {
     let edited = edited.map(|len| inputs.take_bytes(len)).transpose()?;
     request.edited = edited.map(|bytes| EditedModel(bytes.into()));
     let speaker = Speaker(Arc::new(Mutex::new(Voice { channel, outputs })));
-    speaker.say(&News::Begun);
-    let host = Host::start(Some(args.library.clone()));
+    speaker.begin();
     speaker.start_beating()?;
-    let loaded = load(&host, &speaker, request, backend);
-    while let Some(order) = receive(&mut orders)? {
-        match order {
-            Order::Load(..) => speaker.say(&News::Failed(EngineError::Gone)),
-            Order::Run(parcels) => {
-                speaker.say(&News::Begun);
-                // The program puts no others there before it has the answer to these.
-                let inputs = inputs.lend(parcels)?;
-                run(&host, &speaker, &loaded, inputs);
+    let cancels = Arc::new(Cancels::default());
+    let ticket = cancels.ticket();
+    let model = Model { sessions: Sessions::new(Arc::clone(&cancels)), handle: None, inputs };
+    let duty = Arc::new(Duty { orders: Mutex::new(orders), cancels, model: Mutex::new(model), speaker });
+    let other = Arc::clone(&duty);
+    std::thread::Builder::new().name("moescope-orders".into()).spawn(move || other.serve())?;
+    duty.load(Request::Load(request, backend), ticket);
+    duty.serve()
+}
+
+/// What the two threads share.
+struct Duty {
+    /// Held while waiting for an order.
+    orders: Mutex<Stdin>,
+    cancels: Arc<Cancels>,
+    /// Held while carrying one out.
+    model: Mutex<Model>,
+    speaker: Speaker,
+}
+
+struct Model {
+    sessions: Sessions,
+    /// As soon as it is loaded.
+    handle: Option<ModelHandle>,
+    inputs: Reader,
+}
+
+impl Duty {
+    /// Takes turns with the other thread until the program has gone.
+    fn serve(&self) -> ! {
+        while let Ok(Some((order, ticket))) = self.next() {
+            match order {
+                Order::Cancel => self.cancels.cancel(),
+                Order::Load(..) => self.speaker.say(&News::Failed(EngineError::Gone)),
+                Order::Run(parcels) => self.run(parcels, ticket),
             }
-            Order::Cancel => host.cancel(),
         }
+        // Ending in order would wait for a model that may never end.
+        sandbox::leave()
     }
-    // The program has gone. Ending in order would wait for a model that may never end.
-    sandbox::leave()
+
+    /// The next order, and its ticket: a cancel that the other thread reads from here on is meant for it.
+    fn next(&self) -> io::Result<Option<(Order, u64)>> {
+        let mut orders = lock(&self.orders);
+        Ok(receive(&mut *orders)?.map(|order| (order, self.cancels.ticket())))
+    }
+
+    fn load(&self, request: Request, ticket: u64) {
+        let response = {
+            let mut model = lock(&self.model);
+            let response = model.sessions.answer(request, ticket);
+            if let Response::Loaded(loaded) = &response {
+                model.handle = Some(loaded.model);
+            }
+            response
+        };
+        self.speaker.answer(response);
+    }
+
+    fn run(&self, parcels: Vec<Parcel>, ticket: u64) {
+        self.speaker.begin();
+        let response = lock(&self.model).run(parcels, ticket);
+        self.speaker.answer(response.unwrap_or_else(Response::Failed));
+    }
 }
 
-/// The handle of the model, as soon as it is loaded.
-type LoadedModel = Arc<Mutex<Option<ModelHandle>>>;
-
-fn load(host: &Host, speaker: &Speaker, request: LoadRequest, backend: Backend) -> LoadedModel {
-    let model = LoadedModel::default();
-    let (speaker, slot) = (speaker.clone(), Arc::clone(&model));
-    host.submit(Request::Load(request, backend), host.ticket(), move |response| {
-        if let Response::Loaded(loaded) = &response {
-            *lock(&slot) = Some(loaded.model);
-        }
-        speaker.answer(response);
-    });
-    model
-}
-
-fn run(host: &Host, speaker: &Speaker, model: &LoadedModel, inputs: Vec<Tensor>) {
-    let speaker = speaker.clone();
-    let Some(model) = *lock(model) else { return speaker.say(&News::Failed(EngineError::UnknownModel)) };
-    let request = Request::Run(RunRequest { model, inputs });
-    host.submit(request, host.ticket(), move |response| speaker.answer(response));
+impl Model {
+    fn run(&mut self, parcels: Vec<Parcel>, ticket: u64) -> Result<Response, EngineError> {
+        let model = self.handle.ok_or(EngineError::UnknownModel)?;
+        // The program puts no others there before it has the answer to these.
+        let inputs = self.inputs.lend(parcels).map_err(|error| EngineError::Run { reason: error.to_string() })?;
+        Ok(self.sessions.answer(Request::Run(RunRequest { model, inputs }), ticket))
+    }
 }
 
 /// What the program hears; shared by the engine's thread and the heartbeat.
@@ -113,6 +150,11 @@ impl Speaker {
             }
         };
         std::thread::Builder::new().name("moescope-heartbeat".into()).spawn(beat).map(drop)
+    }
+
+    /// An order has arrived: what comes to this process now is the order's fault.
+    fn begin(&self) {
+        lock(&self.0).outputs.begin();
     }
 
     fn answer(&self, response: Response) {

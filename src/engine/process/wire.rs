@@ -32,8 +32,6 @@ pub(super) enum News {
     Ran { result: RunResult, outputs: Vec<Parcel> },
     /// To an order that could not be fulfilled.
     Failed(EngineError),
-    /// An order has arrived: what comes to the worker now is the order's fault.
-    Begun,
     /// The worker lives.
     Beat,
 }

@@ -52,8 +52,6 @@ pub(super) struct Worker {
 #[derive(Debug)]
 struct Pulse {
     alive: AtomicBool,
-    /// Whether the latest order has arrived.
-    begun: AtomicBool,
     /// When it last said anything.
     heard: Mutex<Instant>,
 }
@@ -64,6 +62,8 @@ struct Talk {
     events: Receiver<Event>,
     inputs: Writer,
     outputs: Reader,
+    /// How many orders had begun before the latest.
+    num_begun: u32,
     /// Since when the answer to a cancelled order is missing.
     owed_since: Option<Instant>,
 }
@@ -111,15 +111,11 @@ impl Worker {
         let (orders, news) = child.stdin.take().zip(child.stdout.take()).ok_or(io::ErrorKind::BrokenPipe)?;
         let last_words = LastWords::listen(child.stderr.take())?;
         let (wake, events) = sync_channel(MAX_PENDING);
-        let pulse = Arc::new(Pulse {
-            alive: AtomicBool::new(true),
-            begun: AtomicBool::new(false),
-            heard: Mutex::new(Instant::now()),
-        });
+        let pulse = Arc::new(Pulse { alive: AtomicBool::new(true), heard: Mutex::new(Instant::now()) });
         let worker = Self {
             child: Mutex::new(child),
             orders: Mutex::new(orders),
-            talk: Mutex::new(Talk { events, inputs, outputs, owed_since: None }),
+            talk: Mutex::new(Talk { events, inputs, outputs, num_begun: 0, owed_since: None }),
             wake: wake.clone(),
             pulse: Arc::clone(&pulse),
             last_words,
@@ -177,9 +173,9 @@ impl Worker {
     }
 
     fn converse(&self, talk: &mut Talk, order: &Order, deadline: Duration) -> Result<Response, Fault> {
-        self.pulse.begun.store(false, Ordering::Release);
+        talk.num_begun = talk.outputs.num_begun();
         if send(&mut *lock(&self.orders), order).is_err() {
-            return Err(self.died());
+            return Err(self.died(talk));
         }
         let begun = Instant::now();
         let mut cancelled: Option<Instant> = None;
@@ -206,7 +202,7 @@ impl Worker {
                     drop(send(&mut *lock(&self.orders), &Order::Cancel));
                 }
                 Ok(Event::Cancel) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => return Err(self.died()),
+                Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => return Err(self.died(talk)),
             }
         }
     }
@@ -223,8 +219,8 @@ impl Worker {
                 Ok(Response::Ran(result))
             }
             News::Failed(error) => Ok(Response::Failed(error)),
-            // The listener keeps these to itself.
-            News::Begun | News::Beat => Ok(Response::Done),
+            // The listener keeps it to itself.
+            News::Beat => Ok(Response::Done),
         }
     }
 
@@ -250,9 +246,9 @@ impl Worker {
     }
 
     /// The fault when the process ended during an order.
-    fn died(&self) -> Fault {
+    fn died(&self, talk: &Talk) -> Fault {
         let how = self.how_it_ended();
-        if self.pulse.begun.load(Ordering::Acquire) { Fault::Died(how) } else { Fault::Lost(how) }
+        if talk.outputs.num_begun() != talk.num_begun { Fault::Died(how) } else { Fault::Lost(how) }
     }
 
     /// The fault when the process ended before an order.
@@ -291,7 +287,6 @@ fn listen(mut news: ChildStdout, wake: &SyncSender<Event>, pulse: &Pulse) {
         *lock(&pulse.heard) = Instant::now();
         match message {
             News::Beat => {}
-            News::Begun => pulse.begun.store(true, Ordering::Release),
             answer => {
                 if wake.try_send(Event::News(answer)).is_err() {
                     break;

@@ -1,4 +1,4 @@
-//! The engine's thread: takes one request after the other and owns everything of ONNX Runtime.
+//! The models that are loaded, with everything of ONNX Runtime, and how requests about them are answered.
 
 use super::cancel::Cancels;
 use super::environment::environment;
@@ -6,49 +6,30 @@ use super::session::ModelSession;
 use crate::engine::protocol::{Request, Response};
 use crate::engine::{Backend, EngineError, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult};
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
-/// A request on its way to the thread.
-pub(super) struct Job {
-    pub(super) request: Request,
-    /// See [`Cancels::ticket`].
-    pub(super) ticket: u64,
-    /// Takes the answer, on the engine's thread.
-    pub(super) reply: Box<dyn FnOnce(Response) + Send>,
-}
-
-/// What the thread owns.
-pub(super) struct Worker {
-    library: Option<PathBuf>,
+/// Every loaded model with its session.
+pub(in crate::engine) struct Sessions {
     cancels: Arc<Cancels>,
     sessions: HashMap<ModelHandle, ModelSession>,
     /// How many models were ever loaded; handles are never used twice.
     num_loaded: u64,
 }
 
-impl Worker {
-    pub(super) fn new(library: Option<PathBuf>, cancels: Arc<Cancels>) -> Self {
-        Self { library, cancels, sessions: HashMap::new(), num_loaded: 0 }
+impl Sessions {
+    /// None yet. What `cancels` counts stops what is asked of them.
+    pub(in crate::engine) fn new(cancels: Arc<Cancels>) -> Self {
+        Self { cancels, sessions: HashMap::new(), num_loaded: 0 }
     }
 
-    /// Serves until [`Request::Shutdown`] comes or nobody is left to ask.
-    pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Job>) {
-        // Callers have a model to read before they can ask; the library is opened meanwhile. What is wrong with it is
-        // told by the first load.
-        super::warm_up(self.library.as_deref());
-        for job in inbox {
-            let last = job.request == Request::Shutdown;
-            let response = self.answer(job.request, job.ticket).unwrap_or_else(Response::Failed);
-            (job.reply)(response);
-            if last {
-                break;
-            }
-        }
+    /// Fulfils a request; `ticket` is of the moment when it was made. Outputs of a run may lie in ONNX Runtime's memory
+    /// until they are dropped.
+    pub(in crate::engine) fn answer(&mut self, request: Request, ticket: u64) -> Response {
+        self.fulfil(request, ticket).unwrap_or_else(Response::Failed)
     }
 
-    fn answer(&mut self, request: Request, ticket: u64) -> Result<Response, EngineError> {
+    fn fulfil(&mut self, request: Request, ticket: u64) -> Result<Response, EngineError> {
         match request {
             Request::Load(request, backend) => self.load(&request, &backend, ticket).map(Response::Loaded),
             Request::Run(request) => self.run(&request, ticket).map(Response::Ran),
