@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let mut edited = Bytes::new();
     let editing = median((0..TURNS).map(|_| {
         let started = Instant::now();
-        let instrumented = instrument(&model, &file, "model.onnx", &report, &plan).expect("the model is edited");
+        let instrumented = instrument(&model, &file, &path, &report, &plan).expect("the model is edited");
         edited = instrumented.encode();
         millis(started)
     }));

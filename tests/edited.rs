@@ -77,7 +77,7 @@ fn shown(path: &Path) -> Bytes {
     let report = find_routers(&ModelGraph::new(&model).unwrap());
     let ids: Vec<&TensorRef> = report.routers.iter().filter_map(|router| router.tensors.expert_ids.as_ref()).collect();
     assert_eq!(ids.len(), 2);
-    expose(&model, &file, "a model.onnx", &ids).unwrap().model.encode_to_vec().into()
+    expose(&model, &file, path, &ids).unwrap().model.encode_to_vec().into()
 }
 
 #[test]
@@ -101,6 +101,31 @@ fn wherever_the_weights_lie_and_whatever_the_isolation() {
             assert_eq!(plain[0], more[0]);
         }
         assert_eq!(files(folder.path()), before, "nothing is written beside a model");
+    }
+}
+
+/// A download cache: the model and its weights are links to files with other names, side by side in another folder.
+#[test]
+#[cfg(unix)]
+fn through_links() {
+    let engines = engines(Limits::default());
+    for external_from in [None, Some(1024)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (blobs, snapshot) = (folder.path().join("blobs"), folder.path().join("snapshots/1"));
+        fs::create_dir_all(&blobs).unwrap();
+        fs::create_dir_all(&snapshot).unwrap();
+        let path = placed(&blobs, external_from);
+        for (file, blob) in files(&blobs).into_iter().zip(["3f8a", "91c0"]) {
+            std::os::unix::fs::symlink(blobs.join(blob), snapshot.join(file.file_name().unwrap())).unwrap();
+            fs::rename(file, blobs.join(blob)).unwrap();
+        }
+        let link = snapshot.join(path.file_name().unwrap());
+        let edited = shown(&link);
+        for engine in &engines {
+            let model = load(engine, &link, Some(&edited)).unwrap();
+            let outputs = engine.run(&RunRequest { model, inputs: vec![pixels()] }).unwrap().outputs;
+            assert_eq!(outputs.len(), 3);
+        }
     }
 }
 

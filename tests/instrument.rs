@@ -9,12 +9,13 @@ mod row;
 use bytes::Bytes;
 use moescope::analysis::{EditError, Original, ProvedModel, load_proved};
 use moescope::engine::{
-    Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
+    EditedModel, Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
 };
 use moescope::model::proto::ModelProto;
 use moescope::model::routers::{GatingRule, RouterReport, TensorRef, routers_of};
 use moescope::model::{
-    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model, map_file,
+    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model, instrument,
+    map_file,
 };
 use prost::Message;
 use row::{Row, rows};
@@ -199,8 +200,8 @@ fn another_k_and_a_banned_expert_give_what_pytorch_gives() {
         let plan = InstrumentPlan { operator_top_k: number("k").filter(|_| is_operator), ..opened.everything() };
         if is_operator {
             // It has another k already, so that there is nothing to prove it against.
-            let edited = moescope::model::instrument(&opened.model, &opened.file, "model.onnx", &opened.report, &plan);
-            let edited = Some(moescope::engine::EditedModel(edited.unwrap().encode()));
+            let edited = instrument(&opened.model, &opened.file, &opened.request.model, &opened.report, &plan);
+            let edited = Some(EditedModel(edited.unwrap().encode()));
             let model = engine.load(&LoadRequest { edited, ..opened.request.clone() }).unwrap().model;
             assert!(compare(row, "top_k", &engine.run(&RunRequest { model, inputs }).unwrap().outputs) > 0);
             continue;

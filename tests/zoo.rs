@@ -140,7 +140,7 @@ fn show(engine: &Engine, row: &Row) -> Shown {
     let report = report(&model);
     let wanted: Vec<&TensorRef> =
         report.routers.iter().flat_map(|router| tensors(router)).filter_map(|(_, tensor)| tensor).collect();
-    let shown = expose(&model, &file, "model.onnx", &wanted).unwrap();
+    let shown = expose(&model, &file, &row.model_path(), &wanted).unwrap();
     let edited = Some(EditedModel(shown.model.encode_to_vec().into()));
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
     let loaded = engine.load(&LoadRequest { model: row.model_path(), edited, execution });

@@ -48,9 +48,6 @@ pub enum EditError {
     /// The original draws random numbers: more outputs can be had from [`instrument`], but nothing can be proved.
     #[error("The model draws random numbers, so that no two runs agree and nothing can be proved.")]
     Random,
-    /// Weights inside a file can only be found again by a name that is Unicode text.
-    #[error("the file's name is no Unicode text, so that its weights could not be found again; rename it")]
-    FileName,
 }
 
 /// Edits a model, loads it beside the original, and proves it on one input. Where the controls keep it from being
@@ -88,8 +85,7 @@ fn attempt(
     plan: &InstrumentPlan,
     inputs: &[Tensor],
 ) -> Result<ProvedModel, EditError> {
-    let file_name = original.request.model.file_name().and_then(|name| name.to_str()).ok_or(EditError::FileName)?;
-    let mut instrumented = instrument(original.model, original.file, file_name, original.report, plan)?;
+    let mut instrumented = instrument(original.model, original.file, &original.request.model, original.report, plan)?;
     let request = LoadRequest { edited: Some(EditedModel(instrumented.encode())), ..original.request.clone() };
     let loaded = engine.load(&request).map_err(|error| match error {
         EngineError::Load { reason, .. } => {

@@ -90,8 +90,7 @@ impl LayerPlan {
     ) -> Result<(Vec<ShownLayer>, Option<Bytes>), InstrumentError> {
         let wanted: Vec<&TensorRef> =
             self.layers.iter().filter_map(|layer| layer.recipe.as_ref()).flat_map(LayerRecipe::tensors).collect();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let exposed = expose(model, file, &name, &wanted)?;
+        let exposed = expose(model, file, path, &wanted)?;
         let output_of = |tensor: &TensorRef| {
             let at = wanted.iter().position(|wanted| *wanted == tensor)?;
             exposed.outputs.get(at).cloned()

@@ -47,7 +47,8 @@ pub struct LoadRequest {
 }
 
 /// An encoded `ModelProto` that stands in for a file that stays as it is. Weights that it keeps outside of itself are
-/// looked up in the folder of [`LoadRequest::model`], as that file's own are; that file may be one that holds them.
+/// looked up in the folder of [`LoadRequest::model`], as that file's own are; that file may be one that holds them. Where it
+/// is a link, that is the folder of the file that it leads to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EditedModel(pub Bytes);
 

@@ -125,11 +125,12 @@ fn commit(
 /// Tells where weights lie that a model from memory keeps outside of itself.
 const FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// The folder of a model, as ONNX Runtime takes it.
+/// The folder of a model, as ONNX Runtime takes it; of a link, the folder of the file that it leads to.
 fn folder_text(model: &Path) -> Result<String, EngineError> {
     let refused = |reason: &str| EngineError::Load { model: model.to_owned(), reason: reason.to_owned() };
-    let absolute = std::path::absolute(model).map_err(|error| refused(&error.to_string()))?;
-    let folder = absolute.parent().and_then(Path::to_str);
+    let real = if model.is_symlink() { model.canonicalize() } else { std::path::absolute(model) };
+    let real = real.map_err(|error| refused(&error.to_string()))?;
+    let folder = real.parent().and_then(Path::to_str);
     folder.map(str::to_owned).ok_or_else(|| refused("its folder's name is no Unicode text; move it to another one"))
 }
 

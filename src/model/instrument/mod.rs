@@ -26,6 +26,7 @@ use super::proto::{ModelProto, ValueInfoProto};
 use super::routers::{RouterReport, TensorRef};
 use bytes::Bytes;
 use prost::Message;
+use std::path::Path;
 
 /// A model with more outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,9 +51,12 @@ pub enum InstrumentError {
     /// The tensor has no name.
     #[error("the model leaves the tensor out; it cannot be shown")]
     Nameless,
+    /// Weights inside a file are found again by its name.
+    #[error("the file's name is no Unicode text, so that its weights could not be found again; rename it")]
+    FileName,
 }
 
-/// Makes `tensors` outputs of `model`, which was decoded from `file`, the content of the file `file_name`.
+/// Makes `tensors` outputs of `model`, which was decoded from `file`, the content of the file at `path`.
 ///
 /// A tensor in the body of a loop comes with one more axis in front, for the iterations.
 ///
@@ -61,12 +65,12 @@ pub enum InstrumentError {
 pub fn expose(
     model: &ModelProto,
     file: &Bytes,
-    file_name: &str,
+    path: &Path,
     tensors: &[&TensorRef],
 ) -> Result<Exposed, InstrumentError> {
     let mut model = model.clone();
+    weights::point_at_file(&mut model, file, path)?;
     let mut graph = model.graph.take().unwrap_or_default();
-    weights::point_at_file(&mut graph, file, file_name);
     let mut outputs = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let name = outputs::hand_out(&mut graph.node, &mut model.functions, tensor, &tensor.place)?;
@@ -79,7 +83,7 @@ pub fn expose(
     Ok(Exposed { model, outputs })
 }
 
-/// Makes the tensors of `plan` outputs of `model`, which was decoded from `file`, the content of the file `file_name`, and
+/// Makes the tensors of `plan` outputs of `model`, which was decoded from `file`, the content of the file at `path`, and
 /// adds the controls of `plan` to the routers of `report`, where that is possible.
 ///
 /// Every control is an input with a default, with which the model computes what it did before.
@@ -89,12 +93,12 @@ pub fn expose(
 pub fn instrument(
     model: &ModelProto,
     file: &Bytes,
-    file_name: &str,
+    path: &Path,
     report: &RouterReport,
     plan: &InstrumentPlan,
 ) -> Result<Instrumented, InstrumentError> {
     let tensors: Vec<&TensorRef> = plan.expose.iter().collect();
-    let Exposed { model: mut edited, outputs } = expose(model, file, file_name, &tensors)?;
+    let Exposed { model: mut edited, outputs } = expose(model, file, path, &tensors)?;
     // A model whose graph cannot be looked at has no routers that are known.
     let Ok(graph) = ModelGraph::new(model) else {
         return Ok(Instrumented { model: edited, outputs, inputs: Vec::new(), routers: Vec::new(), is_half: false });

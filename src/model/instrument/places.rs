@@ -1,6 +1,6 @@
 //! Lists of nodes by their places: the main graph's, a local function's, a body's.
 
-use crate::model::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto};
+use crate::model::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto};
 use crate::model::routers::PlaceStep;
 
 /// The body in an attribute of a node.
@@ -95,6 +95,17 @@ pub(super) fn for_each_node(model: &mut ModelProto, edit: &mut impl FnMut(&mut N
     for function in &mut model.functions {
         visit(&mut function.node, edit);
     }
+}
+
+/// Does something with every tensor that the file holds or names, those in functions and bodies included.
+pub(super) fn for_each_tensor(model: &mut ModelProto, edit: &mut impl FnMut(&mut TensorProto)) {
+    model.graph.iter_mut().flat_map(|graph| &mut graph.initializer).for_each(&mut *edit);
+    for_each_node(model, &mut |node| {
+        for attribute in &mut node.attribute {
+            attribute.t.iter_mut().chain(&mut attribute.tensors).for_each(&mut *edit);
+            attribute.g.iter_mut().flat_map(|body| &mut body.initializer).for_each(&mut *edit);
+        }
+    });
 }
 
 /// Takes out the sizes that the file notes for inner tensors: with another k some are wrong, and ONNX Runtime plans its

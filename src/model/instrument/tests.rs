@@ -35,7 +35,7 @@ fn mixture() -> ModelProto {
 fn edited(model: &ModelProto, plan: &InstrumentPlan) -> Instrumented {
     let report = routers_of(model);
     assert_eq!(report.routers.len(), 1);
-    instrument(model, &Bytes::new(), "m.onnx", &report, plan).unwrap()
+    instrument(model, &Bytes::new(), Path::new("m.onnx"), &report, plan).unwrap()
 }
 
 fn nodes(model: &ModelProto) -> &[NodeProto] {
