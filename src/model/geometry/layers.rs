@@ -101,7 +101,7 @@ fn place(
             (found, Basis::Graph, format!("{count} tokens that have no place on the image, such as object queries."))
         }
         Some(Found::Image) => (Found::Image, Basis::Graph, "One decision for the whole image.".into()),
-        None => unfollowed(count, base),
+        None => unfollowed(count, base, graph.inputs().len() > 1),
     }
 }
 
@@ -120,8 +120,8 @@ fn grid_text(grid: GridCard) -> String {
     format!("The pixels' way through the graph ends in {} × {} patches{windows}{others}.", grid.rows, grid.cols)
 }
 
-/// What the number of tokens alone suggests.
-fn unfollowed(count: Option<usize>, base: Option<GridCard>) -> (Found, Basis, String) {
+/// What the number of tokens alone suggests, and whether there is another input that may bring tokens.
+fn unfollowed(count: Option<usize>, base: Option<GridCard>, has_others: bool) -> (Found, Basis, String) {
     let Some(count) = count else {
         return (
             Found::Unclear(0),
@@ -131,6 +131,7 @@ fn unfollowed(count: Option<usize>, base: Option<GridCard>) -> (Found, Basis, St
     };
     if let Some(base) = base
         && let Some(others) = count.checked_sub(base.rows * base.cols)
+        && (others == 0 || has_others)
     {
         let grid = GridCard { prefix_tokens: 0, suffix_tokens: others, ..GridCard::patches(base.rows, base.cols) };
         let text = format!(

@@ -59,9 +59,9 @@ fn unplaced(count: usize) -> Found {
 /// How the tokens of one image lie on it.
 pub(super) fn lie(tokens: &[Place]) -> Found {
     let count = tokens.len();
-    // A class token that was given something of the whole image still is no patch.
+    // A class token that was given something of the whole image still is no patch; of several scales, the finest is shown.
     let closest = tokens.iter().filter(|place| place.is_somewhere()).map(|place| place.reach).fold(f32::MAX, f32::min);
-    let patch = |place: &Place| if place.reach > 2.0 * closest { Place::NOWHERE } else { *place };
+    let patch = |place: &Place| if place.reach > 1.5 * closest { Place::NOWHERE } else { *place };
     let tokens: Vec<Place> = tokens.iter().map(patch).collect();
     let Some(first) = tokens.iter().position(|place| place.is_somewhere()) else { return unplaced(count) };
     let last = tokens.iter().rposition(|place| place.is_somewhere()).unwrap_or(first);
@@ -114,4 +114,68 @@ fn order(cells: &[usize], rows: usize, cols: usize) -> Option<TokenOrder> {
     };
     let (rows, cols) = candidates.into_iter().find(walked)?;
     Some(TokenOrder::Windows { rows, cols, shift_rows, shift_cols })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The middle of the cell at a row and column of a map with cells of so many pixels.
+    fn cell(row: usize, col: usize, side: usize) -> Place {
+        let middle = |n: usize| ((2 * n + 1) * side) as f32 / 2.0;
+        Place { y: middle(row), x: middle(col), reach: side as f32 }
+    }
+
+    fn map(rows: usize, cols: usize, side: usize) -> Vec<Place> {
+        (0..rows * cols).map(|n| cell(n / cols, n % cols, side)).collect()
+    }
+
+    #[test]
+    fn tokens_are_told_by_their_places() {
+        let none = || vec![Place::NOWHERE];
+        let whole = || vec![Place { y: 16.0, x: 16.0, reach: 32.0 }];
+        let grid = GridCard::patches;
+        let shifted = TokenOrder::Windows { rows: 2, cols: 2, shift_rows: 1, shift_cols: 1 };
+        // As NumPy rolls and cuts them: see `golden/make_windows.py`.
+        let windows = [5, 6, 9, 10, 7, 4, 11, 8, 13, 14, 1, 2, 15, 12, 3, 0].map(|n| cell(n / 4, n % 4, 8)).to_vec();
+        let mut swapped = map(3, 3, 8);
+        swapped.swap(0, 4);
+        let cases: [(&str, Vec<Place>, Found); 13] = [
+            ("patches", map(4, 6, 8), Found::Grid(grid(4, 6))),
+            ("class token", [none(), map(4, 4, 8)].concat(), Found::Grid(GridCard { prefix_tokens: 1, ..grid(4, 4) })),
+            (
+                "class token that saw all",
+                [whole(), map(4, 4, 8)].concat(),
+                Found::Grid(GridCard { prefix_tokens: 1, ..grid(4, 4) }),
+            ),
+            (
+                "words around",
+                [none(), map(2, 3, 8), none(), none()].concat(),
+                Found::Grid(GridCard { prefix_tokens: 1, suffix_tokens: 2, ..grid(2, 3) }),
+            ),
+            (
+                "two scales",
+                [map(4, 4, 8), map(2, 2, 16)].concat(),
+                Found::Grid(GridCard { suffix_tokens: 4, ..grid(4, 4) }),
+            ),
+            ("shifted windows", windows, Found::Grid(GridCard { order: shifted, ..grid(4, 4) })),
+            (
+                "column by column",
+                [0, 3, 1, 4, 2, 5].map(|n| cell(n / 3, n % 3, 8)).to_vec(),
+                Found::Grid(GridCard {
+                    order: TokenOrder::Windows { rows: 2, cols: 1, shift_rows: 0, shift_cols: 0 },
+                    ..grid(2, 3)
+                }),
+            ),
+            ("one row", map(1, 7, 8), Found::Grid(grid(1, 7))),
+            ("queries", [whole(), whole(), whole()].concat(), Found::Unplaced(3)),
+            ("words alone", [none(), none()].concat(), Found::Unplaced(2)),
+            ("one", whole(), Found::Image),
+            ("an order of its own", swapped, Found::Unclear(9)),
+            ("with holes", map(3, 3, 8)[..8].to_vec(), Found::Unclear(8)),
+        ];
+        for (name, tokens, expected) in cases {
+            assert_eq!(lie(&tokens), expected, "{name}");
+        }
+    }
 }

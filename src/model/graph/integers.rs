@@ -55,7 +55,11 @@ impl<'a> ModelGraph<'a> {
             "Sub" => self.combine(node, i64::checked_sub)?,
             "Mul" => self.combine(node, i64::checked_mul)?,
             "Div" => self.combine(node, i64::checked_div)?,
-            "Mod" => self.combine(node, i64::checked_rem)?,
+            // The sign is the divisor's, as in Python.
+            "Mod" => {
+                self.combine(node, |a, b| a.checked_rem(b).map(|rest| if rest * b < 0 { rest + b } else { rest }))?
+            }
+            "Neg" => of(0)?.iter().map(|int| int.and_then(i64::checked_neg)).collect(),
             "Min" => self.combine(node, |a, b| Some(a.min(b)))?,
             "Max" => self.combine(node, |a, b| Some(a.max(b)))?,
             "ReduceProd" => vec![of(0)?.iter().try_fold(1_i64, |product, &int| product.checked_mul(int?))],
@@ -90,6 +94,13 @@ impl<'a> ModelGraph<'a> {
     fn combine(&self, node: &Node<'a>, operation: impl Fn(i64, i64) -> Option<i64>) -> Option<Ints> {
         let part = |index: usize| self.value(node.input(index)?).ints.as_ref();
         let (a, b) = (part(0)?, part(1)?);
+        let shape = |index: usize| node.input(index).and_then(|value| self.shape(value));
+        if let (Some(a_shape), Some(b_shape)) = (shape(0), shape(1))
+            && a_shape.len().max(b_shape.len()) > 1
+        {
+            let (a, b) = (spread(a, a_shape, b_shape)?, spread(b, b_shape, a_shape)?);
+            return Some(a.into_iter().zip(b).map(|(a, b)| operation(a?, b?)).collect());
+        }
         let len = a.len().max(b.len());
         let at = |list: &Ints, n: usize| list.get(if list.len() == 1 { 0 } else { n }).copied().flatten();
         Some((0..len).map(|n| operation(at(a, n)?, at(b, n)?)).collect())
@@ -114,4 +125,34 @@ impl<'a> ModelGraph<'a> {
             _ => None,
         }
     }
+}
+
+/// The elements of a table of small integers along all axes that it and another one have together; `None` where that is
+/// too long, or the sizes do not fit.
+fn spread(ints: &Ints, shape: &[i64], other: &[i64]) -> Option<Ints> {
+    let rank = shape.len().max(other.len());
+    let size = |shape: &[i64], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
+    let sizes: Vec<usize> = (0..rank)
+        .map(|axis| match (size(shape, axis), size(other, axis)) {
+            (a, b) if a == b || b == 1 => usize::try_from(a).ok(),
+            (1, b) => usize::try_from(b).ok(),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    let count = sizes.iter().try_fold(1_usize, |count, &size| count.checked_mul(size))?;
+    if count > MAX_INTS {
+        return None;
+    }
+    let own = |mut at: usize| {
+        let (mut index, mut stride) = (0, 1);
+        for axis in (0..rank).rev() {
+            let along = at % sizes[axis];
+            at /= sizes[axis];
+            let own_size = usize::try_from(size(shape, axis)).unwrap_or(1);
+            index += if own_size == 1 { 0 } else { along * stride };
+            stride *= own_size;
+        }
+        ints.get(index).copied()
+    };
+    (0..count).map(own).collect()
 }

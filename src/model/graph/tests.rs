@@ -38,6 +38,52 @@ fn shapes_are_inferred_through_what_depends_on_the_batch() {
     assert_eq!((graph.value(find(&graph, "i")).element, graph.value(find(&graph, "v")).element), (7, 1));
 }
 
+/// As F.unfold and Swin's padding compute them: tables of indices, and remainders with the sign of the divisor.
+#[test]
+fn integers_are_computed_along_all_axes() {
+    let mut sketch = Sketch::with_input(&[1, 3, 40, 32]);
+    for (name, values) in [("starts", [0, 8, 16].as_slice()), ("steps", &[0, 1]), ("column", &[3, 1]), ("seven", &[7])]
+    {
+        sketch.ints(name, values);
+    }
+    sketch.op("Reshape", "starts column", "down", &[]);
+    sketch.op("Add", "down steps", "table", &[]);
+    sketch.op("Shape", "x", "size", &[]);
+    sketch.op("Neg", "size", "less", &[]);
+    sketch.op("Mod", "less seven", "missing", &[]);
+    sketch.op("Add", "size missing", "padded", &[]);
+    let model = sketch.model("table padded");
+    let graph = ModelGraph::new(&model).unwrap();
+    let ints = |name| graph.const_ints(find(&graph, name)).unwrap();
+    assert_eq!(ints("table"), [0, 1, 8, 9, 16, 17]);
+    assert_eq!(ints("missing"), [6, 4, 2, 3]);
+    assert_eq!(ints("padded"), [7, 7, 42, 35]);
+}
+
+#[test]
+fn what_is_padded_or_scaled_has_a_shape() {
+    let mut sketch = Sketch::with_input(&[1, 12, 10, 6]);
+    sketch.ints("pads", &[0, 0, 1, 0, 0, 0, 2, 4]);
+    sketch.op("Pad", "x pads", "padded", &[]);
+    sketch.floats("scales", &[4], &[1.0, 1.0, 2.0, 0.5]);
+    sketch.op("Resize", "x _ scales", "scaled", &[]);
+    sketch.ints("sizes", &[1, 12, 7, 7]);
+    sketch.op("Resize", "x _ _ sizes", "sized", &[]);
+    sketch.op("SpaceToDepth", "x", "deep", &[("blocksize", 2)]);
+    sketch.op("DepthToSpace", "x", "wide", &[("blocksize", 2)]);
+    let model = sketch.model("padded scaled sized deep wide");
+    let graph = ModelGraph::new(&model).unwrap();
+    for (name, expected) in [
+        ("padded", [1, 12, 13, 10]),
+        ("scaled", [1, 12, 20, 3]),
+        ("sized", [1, 12, 7, 7]),
+        ("deep", [1, 48, 5, 3]),
+        ("wide", [1, 3, 20, 12]),
+    ] {
+        assert_eq!(shape(&graph, name), expected, "{name}");
+    }
+}
+
 #[test]
 fn nodes_in_any_order_and_on_a_cycle() {
     let mut sketch = Sketch::with_input(&[2]);
