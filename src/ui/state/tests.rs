@@ -63,6 +63,7 @@ pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
             inputs: Vec::new(),
             outputs: Vec::new(),
             metadata: Default::default(),
+            inner_tensors: Default::default(),
             num_nodes: 0,
             operators: Default::default(),
             unknown_operators: Vec::new(),
