@@ -1,6 +1,7 @@
 //! Reads what an ONNX file says about itself, without ONNX Runtime: an untrusted file meets our own parser first.
 
 use super::elements::element_name;
+use super::graph::{FastMap, FastSet};
 use super::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use super::sniff::{Sniffed, sniff, unparsable};
 use super::structure::domain;
@@ -9,7 +10,7 @@ use super::visit::bodies;
 use super::{ModelError, external, map_file, structure};
 use bytes::Bytes;
 use prost::Message;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -147,7 +148,7 @@ impl ModelDescription {
         let nothing = GraphProto::default();
         let graph = model.graph.as_ref().unwrap_or(&nothing);
         let operators = count_operators(graph);
-        let weights: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        let weights: FastSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
         let inputs = graph.input.iter().map(|input| value(input, weights.contains(input.name.as_str())));
         let mut opsets = BTreeMap::new();
         for set in &model.opset_import {
@@ -182,13 +183,13 @@ impl ModelDescription {
 }
 
 fn count_operators(graph: &GraphProto) -> BTreeMap<String, usize> {
-    fn add<'a>(nodes: &'a [NodeProto], counts: &mut HashMap<(&'a str, &'a str), usize>) {
+    fn add<'a>(nodes: &'a [NodeProto], counts: &mut FastMap<(&'a str, &'a str), usize>) {
         for node in nodes {
             *counts.entry((domain(&node.domain), node.op_type.as_str())).or_default() += 1;
             bodies(node).for_each(|body| add(&body.node, counts));
         }
     }
-    let mut counts = HashMap::new();
+    let mut counts = FastMap::default();
     add(&graph.node, &mut counts);
     let name = |domain: &str, operator: &str| match domain {
         "ai.onnx" => operator.to_owned(),

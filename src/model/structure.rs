@@ -4,10 +4,10 @@
 
 use super::elements::{element_bits, int64_values};
 use super::error::GraphFault;
+use super::graph::{FastMap, FastSet};
 use super::order::{Need, order};
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::visit::{bodies, tensors};
-use std::collections::{HashMap, HashSet};
 
 /// Constants beyond this fit no machine that runs this program.
 const MAX_TENSOR_BYTES: u64 = 1 << 40;
@@ -39,14 +39,15 @@ enum Source {
 /// The values that a graph can see: its own, and those of the graphs around it.
 struct Scope<'a, 'outer> {
     graph: &'a GraphProto,
-    sources: HashMap<&'a str, Source>,
+    sources: FastMap<&'a str, Source>,
     outer: Option<&'outer Scope<'a, 'outer>>,
 }
 
 impl<'a, 'outer> Scope<'a, 'outer> {
     /// Finds the source of every value of the graph. A weight may be listed as an input as well, as old files do.
     fn of(graph: &'a GraphProto, outer: Option<&'outer Self>) -> Result<Self, GraphFault> {
-        let mut sources = HashMap::with_capacity(graph.node.len() + graph.initializer.len() + graph.input.len());
+        let len = graph.node.len() + graph.initializer.len() + graph.input.len();
+        let mut sources = FastMap::with_capacity_and_hasher(len, Default::default());
         for name in graph.input.iter().map(|input| input.name.as_str()) {
             if sources.insert(name, Source::Input).is_some() {
                 return Err(GraphFault::TwoSources { value: name.into() });
@@ -77,10 +78,10 @@ impl<'a, 'outer> Scope<'a, 'outer> {
 }
 
 /// Checks a graph and, with it, its bodies; gives the names that it takes from the graphs around it.
-fn check_graph<'a>(graph: &'a GraphProto, outer: Option<&Scope<'a, '_>>) -> Result<HashSet<&'a str>, GraphFault> {
+fn check_graph<'a>(graph: &'a GraphProto, outer: Option<&Scope<'a, '_>>) -> Result<FastSet<&'a str>, GraphFault> {
     let scope = Scope::of(graph, outer)?;
-    let mut names = HashSet::with_capacity(graph.node.len());
-    let mut from_outside = HashSet::new();
+    let mut names = FastSet::with_capacity_and_hasher(graph.node.len(), Default::default());
+    let mut from_outside = FastSet::default();
     let mut needs = Vec::with_capacity(graph.node.len());
     for (at, node) in graph.node.iter().enumerate() {
         if !node.name.is_empty() && !names.insert(node.name.as_str()) {
@@ -125,15 +126,18 @@ fn label(node: &NodeProto) -> String {
 
 /// Functions are unfolded where they are called: none may call itself, and the whole must stay of a size.
 fn check_functions(model: &ModelProto) -> Result<(), GraphFault> {
-    let mut index = HashMap::with_capacity(model.functions.len());
+    let mut index = FastMap::default();
     for (at, function) in model.functions.iter().enumerate() {
         let key = (domain(&function.domain), function.name.as_str(), function.overload.as_str());
         if index.insert(key, at).is_some() {
             return Err(GraphFault::FunctionTwice { function: function.name.clone() });
         }
     }
-    let called =
-        |node: &NodeProto| index.get(&(domain(&node.domain), node.op_type.as_str(), node.overload.as_str())).copied();
+    // Nearly every file has none.
+    let called = |node: &NodeProto| {
+        let key = || (domain(&node.domain), node.op_type.as_str(), node.overload.as_str());
+        if index.is_empty() { None } else { index.get(&key()).copied() }
+    };
     let mut needs = Vec::new();
     for (then, function) in model.functions.iter().enumerate() {
         each_node(&function.node, &mut |node| needs.extend(called(node).map(|first| Need { first, then })));

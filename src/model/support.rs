@@ -1,12 +1,13 @@
 //! What ONNX Runtime takes. It is not used to refuse a model: another library, or a provider with operators of its own,
 //! may take more. It explains a refusal with everything that would have to change, where ONNX Runtime stops at the first.
 
+use super::graph::{FastMap, FastSet};
 use super::operators::first_version;
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 use super::structure::domain;
 use super::visit::bodies;
 use super::{ModelDescription, ModelError};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 /// Version of the file format that ONNX Runtime 1.31 reads.
 const MAX_IR_VERSION: i64 = 13;
@@ -46,10 +47,10 @@ impl ModelDescription {
 /// Operators of a model, and of the functions that it calls, that ONNX Runtime does not know in the version that the
 /// model asks for; sorted, each once.
 pub(super) fn unknown_operators(model: &ModelProto) -> Vec<String> {
-    let functions: HashMap<_, _> =
+    let functions: FastMap<_, _> =
         model.functions.iter().map(|function| ((domain(&function.domain), function.name.as_str()), function)).collect();
     let mut unknown = BTreeSet::new();
-    let mut seen = HashSet::new();
+    let mut seen = FastSet::default();
     let mut open: Vec<(&[NodeProto], &[OperatorSetIdProto])> = Vec::new();
     open.extend(model.graph.iter().map(|graph| (graph.node.as_slice(), model.opset_import.as_slice())));
     while let Some((nodes, imports)) = open.pop() {
@@ -65,14 +66,14 @@ pub(super) fn unknown_operators(model: &ModelProto) -> Vec<String> {
 }
 
 /// Domain and name of each operator of the nodes and their bodies, each once.
-fn operators(nodes: &[NodeProto]) -> HashSet<(&str, &str)> {
-    fn add<'a>(nodes: &'a [NodeProto], found: &mut HashSet<(&'a str, &'a str)>) {
+fn operators(nodes: &[NodeProto]) -> FastSet<(&str, &str)> {
+    fn add<'a>(nodes: &'a [NodeProto], found: &mut FastSet<(&'a str, &'a str)>) {
         for node in nodes {
             found.insert((domain(&node.domain), node.op_type.as_str()));
             bodies(node).for_each(|GraphProto { node, .. }| add(node, found));
         }
     }
-    let mut found = HashSet::new();
+    let mut found = FastSet::default();
     add(nodes, &mut found);
     found
 }
