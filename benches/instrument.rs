@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     println!("editing: {editing:.2} ms (bar 5)");
 
     let engine = Engine::start(EngineOptions::default());
-    let plain = LoadRequest { model: path, edited: None, execution: Execution::on(Provider::Cpu) };
+    let plain = LoadRequest::new(path, Execution::on(Provider::Cpu));
     let with_edit = LoadRequest { edited: Some(EditedModel(edited.clone())), ..plain.clone() };
     let mut loads = [Vec::new(), Vec::new()];
     for turn in 0..=TURNS {

@@ -69,7 +69,7 @@ impl Turns {
 }
 
 fn load(engine: &Engine, model: &Path) -> ModelHandle {
-    let request = LoadRequest { model: model.to_path_buf(), edited: None, execution: Execution::on(Provider::Cpu) };
+    let request = LoadRequest::new(model, Execution::on(Provider::Cpu));
     engine.load(&request).expect("the model loads").model
 }
 

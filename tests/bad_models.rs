@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use moescope::analysis::OpenModel;
-use moescope::engine::{Engine, EngineOptions, Execution, LoadRequest};
+use moescope::engine::{Engine, EngineOptions, Execution, Isolation, LoadRequest};
 use moescope::model::proto::{
     AttributeProto, DimensionProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -310,7 +310,7 @@ fn nothing_is_refused_that_runs() {
         let path = folder.path().join("model.onnx");
         fs::write(&path, model.encode_to_vec()).unwrap();
         read_model(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let request = LoadRequest { model: path, edited: None, execution: Execution::default() };
+        let request = LoadRequest::new(path, Execution::default());
         let loaded = engine.load(&request).unwrap_or_else(|error| panic!("{name}: {error}"));
         engine.unload(loaded.model).unwrap();
     }
@@ -430,23 +430,25 @@ fn weights_are_looked_for_wherever_a_tensor_can_be() {
     }
 }
 
-/// Hugging Face's cache: names that are links to files side by side in another folder.
+/// Hugging Face's cache: names that are links to files side by side in another folder, which a worker may read as well.
 #[cfg(unix)]
 #[test]
 fn a_model_and_weights_that_are_both_links_are_read() {
     use std::os::unix::fs::symlink;
     let root = tempfile::tempdir().unwrap();
-    let [blobs, names] = ["blobs", "names"].map(|name| root.path().join(name));
+    let [blobs, names] = ["blobs", "snapshots/1a2b/onnx"].map(|name| root.path().join(name));
     fs::create_dir(&blobs).unwrap();
-    fs::create_dir(&names).unwrap();
-    fs::write(blobs.join("1f2e"), external("w.bin", "0", None).encode_to_vec()).unwrap();
+    fs::create_dir_all(&names).unwrap();
+    fs::write(blobs.join("1f2e"), external("model.onnx_data", "0", None).encode_to_vec()).unwrap();
     fs::write(blobs.join("3d4c"), [0; 16]).unwrap();
-    symlink("../blobs/1f2e", names.join("model.onnx")).unwrap();
-    symlink("../blobs/3d4c", names.join("w.bin")).unwrap();
+    symlink("../../../blobs/1f2e", names.join("model.onnx")).unwrap();
+    symlink("../../../blobs/3d4c", names.join("model.onnx_data")).unwrap();
     let path = names.join("model.onnx");
-    assert_eq!(read_model(&path).unwrap().external_files, [names.join("w.bin")]);
-    let engine = Engine::start(EngineOptions::default());
-    engine.load(&LoadRequest { model: path, edited: None, execution: Execution::default() }).unwrap();
+    assert_eq!(read_model(&path).unwrap().external_files, [names.join("model.onnx_data")]);
+    for isolation in [Isolation::Off, Isolation::Process { program: env!("CARGO_BIN_EXE_moescope").into() }] {
+        let engine = Engine::start(EngineOptions { isolation, ..EngineOptions::default() });
+        engine.load(&LoadRequest::new(&path, Execution::default())).unwrap();
+    }
 }
 
 /// A classifier that needs no card, changed.

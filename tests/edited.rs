@@ -29,7 +29,7 @@ fn engines(limits: Limits) -> [Engine; 2] {
 fn load(engine: &Engine, model: &Path, edited: Option<&Bytes>) -> Result<ModelHandle, EngineError> {
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
     let edited = edited.map(|bytes| EditedModel(bytes.clone()));
-    engine.load(&LoadRequest { model: model.to_owned(), edited, execution }).map(|loaded| loaded.model)
+    engine.load(&LoadRequest { edited, ..LoadRequest::new(model, execution) }).map(|loaded| loaded.model)
 }
 
 fn decoded(path: &Path) -> (Bytes, ModelProto) {

@@ -20,7 +20,7 @@ fn expected() -> Value {
 }
 
 fn load(engine: &Engine, name: &str) -> Result<Loaded, EngineError> {
-    engine.load(&LoadRequest { model: fixtures().join("models").join(name), edited: None, execution: execution() })
+    engine.load(&LoadRequest::new(fixtures().join("models").join(name), execution()))
 }
 
 /// One thread of the CPU.
@@ -189,7 +189,7 @@ fn a_cancelled_run_ends_at_once_and_the_session_stays_usable(engine: &Engine) {
 
 fn a_load_can_be_cancelled(engine: &Engine) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx");
-    let request = LoadRequest { model, edited: None, execution: execution() };
+    let request = LoadRequest::new(model, execution());
     thread::scope(|scope| {
         let loading = scope.spawn(|| engine.load(&request));
         while !loading.is_finished() {

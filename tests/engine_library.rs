@@ -12,7 +12,7 @@ fn fixtures() -> PathBuf {
 fn load(library: Option<&Path>) -> Result<(), EngineError> {
     let model = fixtures().join("models/tiny_classifier.onnx");
     Engine::start(EngineOptions { library: library.map(Path::to_path_buf), ..EngineOptions::default() })
-        .load(&LoadRequest { model, edited: None, execution: Execution::default() })
+        .load(&LoadRequest::new(model, Execution::default()))
         .map(|_| ())
 }
 

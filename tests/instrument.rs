@@ -41,7 +41,7 @@ impl Opened {
         let model = decode_model(&path, &file).unwrap();
         let report = routers_of(&model);
         let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-        Self { request: LoadRequest { model: path, edited: None, execution }, file, model, report }
+        Self { request: LoadRequest::new(path, execution), file, model, report }
     }
 
     /// The choices and weights of all routers, and what goes into operators that hide both.

@@ -22,7 +22,7 @@ fn engine_with(limits: Limits) -> Engine {
 
 fn load(engine: &Engine, model: &Path) -> Result<ModelHandle, EngineError> {
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    engine.load(&LoadRequest { model: model.to_path_buf(), edited: None, execution }).map(|loaded| loaded.model)
+    engine.load(&LoadRequest::new(model, execution)).map(|loaded| loaded.model)
 }
 
 fn load_counter(engine: &Engine) -> ModelHandle {
@@ -110,6 +110,31 @@ fn a_run_that_never_ends_is_stopped_and_the_model_runs_again() {
     let back = Instant::now();
     assert_counts(&engine, counter);
     assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
+}
+
+/// Its results would pass for the old model's.
+#[test]
+fn a_model_that_changed_does_not_take_the_place_of_the_one_that_was_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, weights] = ["counter.onnx", "counter.bin"].map(|name| folder.path().join(name));
+    fs::copy(tests().join("fixtures/models/loop.onnx"), &model).unwrap();
+    fs::write(&weights, [0; 4]).unwrap();
+    let engine = engine_with(Limits { run: Duration::from_millis(300), ..Limits::default() });
+    let end_worker = |counter| drop(count(&engine, counter, i64::MAX).unwrap_err());
+    for changed in [&model, &weights] {
+        let request =
+            LoadRequest { weights: vec![weights.clone()], ..LoadRequest::new(&model, Execution::on(Provider::Cpu)) };
+        engine.pardon(&model);
+        let counter = engine.load(&request).unwrap().model;
+        end_worker(counter);
+        assert_counts(&engine, counter);
+        engine.pardon(&model);
+        let earlier = std::time::SystemTime::now() - Duration::from_secs(60);
+        fs::File::options().write(true).open(changed).unwrap().set_modified(earlier).unwrap();
+        assert_counts(&engine, counter);
+        end_worker(counter);
+        assert_eq!(count(&engine, counter, 3).unwrap_err(), EngineError::Changed { model: model.clone() });
+    }
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn show(engine: &Engine, row: &Row) -> Shown {
     let shown = expose(&model, &file, &row.model_path(), &wanted).unwrap();
     let edited = Some(EditedModel(shown.model.encode_to_vec().into()));
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    let loaded = engine.load(&LoadRequest { model: row.model_path(), edited, execution });
+    let loaded = engine.load(&LoadRequest { edited, ..LoadRequest::new(row.model_path(), execution) });
     let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}", row.name));
     let outputs = wanted.iter().map(|tensor| key(tensor)).zip(shown.outputs).collect();
     Shown { model: loaded.model, report, outputs }

@@ -75,7 +75,8 @@ impl OpenModel {
         let version = version.with(description.external_files.iter().cloned());
         let plan = LayerPlan::new(&card, &routers, &description);
         let load = |edited| {
-            let request = LoadRequest { model: path.to_path_buf(), edited, execution: execution.clone() };
+            let weights = description.external_files.clone();
+            let request = LoadRequest { edited, weights, ..LoadRequest::new(path, execution.clone()) };
             engine.load_since(since, &request)
         };
         let (layers, loaded, hidden_routing) = match plan.shown(&model, &file, path) {

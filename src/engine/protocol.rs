@@ -42,8 +42,20 @@ pub struct LoadRequest {
     /// What to load in place of the file's own graph. Written down it travels apart, through shared memory.
     #[serde(skip)]
     pub edited: Option<EditedModel>,
+    /// Other files that hold weights of the model. When one of them or the model's own has changed, a worker that ended is
+    /// not replaced. Workers need no list of them.
+    #[serde(skip)]
+    pub weights: Vec<PathBuf>,
     /// How it shall run.
     pub execution: Execution,
+}
+
+impl LoadRequest {
+    /// A model as it is, with all weights in its own file.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>, execution: Execution) -> Self {
+        Self { model: model.into(), edited: None, weights: Vec::new(), execution }
+    }
 }
 
 /// An encoded `ModelProto` that stands in for a file that stays as it is. Weights that it keeps outside of itself are
@@ -248,6 +260,13 @@ pub enum EngineError {
         model: PathBuf,
         /// How often.
         deaths: u32,
+    },
+    /// The worker has ended, and the model cannot be loaded again because its files are no longer those that were loaded.
+    #[error("{} has changed since it was opened, and its worker process has ended. Reload the model", .model.display())]
+    Changed {
+        /// The file.
+        #[serde(with = "os_path")]
+        model: PathBuf,
     },
     /// The worker process could not be started or spoken to.
     #[error(

@@ -36,7 +36,7 @@ pub fn trial(engine: &Engine, path: &Path, bytes: &[u8]) -> Ending {
     let Ok(description) = read_model(path) else { return Ending::RefusedByUs };
     let Some(inputs) = inputs(&description) else { return Ending::InputsTooLarge };
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    let loaded = engine.load(&LoadRequest { model: path.to_path_buf(), edited: None, execution });
+    let loaded = engine.load(&LoadRequest::new(path, execution));
     match loaded.and_then(|loaded| run(engine, loaded.model, inputs)) {
         Ok(()) => Ending::Ran,
         Err(EngineError::Load { .. }) => Ending::RefusedByOnnxRuntime,

@@ -77,7 +77,7 @@ impl Slopes {
 pub fn round(engine: &Engine) -> Result<()> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny_moe.onnx");
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    let loaded = engine.load(&LoadRequest { model, edited: None, execution })?;
+    let loaded = engine.load(&LoadRequest::new(model, execution))?;
     let (shape, data) = (vec![1, 3, 8, 8], TensorData::F32(vec![0.5; 192].into()));
     let image = Tensor { name: "pixel_values".into(), shape, data };
     let result = engine.run(&RunRequest { model: loaded.model, inputs: vec![image] })?;

@@ -11,6 +11,7 @@ mod child;
 mod last_words;
 mod quarantine;
 mod sandbox;
+mod stamp;
 mod wire;
 mod worker;
 
@@ -23,6 +24,7 @@ use super::runtime::Backend;
 use super::{EngineError, Limits, LoadRequest, Loaded, ModelHandle, RunRequest, RunResult, Tensor};
 use calls::Calls;
 use quarantine::Quarantine;
+use stamp::FileStamp;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,8 @@ pub(super) struct Workers {
 struct Model {
     request: LoadRequest,
     backend: Backend,
+    /// The request's files as they were before they were read.
+    stamps: Vec<FileStamp>,
     worker: Mutex<Option<Arc<Worker>>>,
 }
 
@@ -78,10 +82,11 @@ impl Workers {
     }
 
     pub(super) fn load(&self, request: &LoadRequest, backend: &Backend, ticket: u64) -> Result<Loaded, EngineError> {
+        let stamps = stamps(request);
         let (worker, mut loaded) = self.start_with(request, backend, ticket)?;
         loaded.model = ModelHandle(self.num_loaded.fetch_add(1, Ordering::Relaxed) + 1);
         let worker = Mutex::new(Some(Arc::new(worker)));
-        let model = Model { request: request.clone(), backend: backend.clone(), worker };
+        let model = Model { request: request.clone(), backend: backend.clone(), stamps, worker };
         lock(&self.models).insert(loaded.model, Arc::new(model));
         Ok(loaded)
     }
@@ -120,6 +125,10 @@ impl Workers {
     ) -> Result<Result<Response, Fault>, EngineError> {
         let worker = match slot.as_ref().filter(|worker| worker.is_alive()) {
             Some(worker) => Arc::clone(worker),
+            // Results of other files must not pass for the ones that were opened, and nobody has checked those files.
+            None if stamps(&model.request) != model.stamps => {
+                return Err(EngineError::Changed { model: model.request.model.clone() });
+            }
             None => Arc::clone(slot.insert(Arc::new(self.start_with(&model.request, &model.backend, ticket)?.0))),
         };
         self.calls.cancellable(ticket, &worker, || worker.run(inputs, self.limits.run))
@@ -212,6 +221,10 @@ impl Workers {
         let (program, library) = (self.program.clone(), library.to_path_buf());
         Start { program, library, memory_bytes: self.limits.memory_bytes }
     }
+}
+
+fn stamps(request: &LoadRequest) -> Vec<FileStamp> {
+    [&request.model].into_iter().chain(&request.weights).map(|path| FileStamp::of(path)).collect()
 }
 
 /// Sees to it that a cancelled run ends in time, while its caller goes on.

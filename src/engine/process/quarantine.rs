@@ -1,10 +1,10 @@
 //! Remembers which model files ended their worker, so that none does it again and again.
 
+use super::stamp::FileStamp;
 use crate::engine::Provider;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// A model that ended its worker so often is not opened again without being asked to.
 const MAX_DEATHS: u32 = 2;
@@ -19,19 +19,13 @@ struct Identity {
     /// A crash of one provider's driver says nothing about the others.
     provider: Provider,
     path: PathBuf,
-    len: u64,
-    modified: Option<SystemTime>,
+    stamp: FileStamp,
 }
 
 impl Identity {
     fn of(path: &Path, provider: Provider) -> Self {
-        let metadata = fs::metadata(path).ok();
-        Self {
-            provider,
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()),
-            len: metadata.as_ref().map_or(0, fs::Metadata::len),
-            modified: metadata.and_then(|metadata| metadata.modified().ok()),
-        }
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        Self { provider, path: real, stamp: FileStamp::of(path) }
     }
 }
 

@@ -36,7 +36,7 @@ pub fn probe(engine: &Engine, provider: Provider) -> Result<Probe, EngineError> 
     let folder = tempfile::tempdir().map_err(internal)?;
     let path = folder.path().join("probe.onnx");
     std::fs::write(&path, tiny_model().encode_to_vec()).map_err(internal)?;
-    let loaded = engine.load(&LoadRequest { model: path, edited: None, execution: Execution::on(provider) })?;
+    let loaded = engine.load(&LoadRequest::new(path, Execution::on(provider)))?;
     let values: Vec<f32> = (0..SIDE * SIDE).map(|index| index as f32).collect();
     let input = Tensor { name: "x".to_owned(), shape: vec![SIDE, SIDE], data: TensorData::F32(values.into()) };
     let run = engine.run(&RunRequest { model: loaded.model, inputs: vec![input] });

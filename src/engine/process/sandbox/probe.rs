@@ -57,7 +57,7 @@ const MEMORY_BYTES: u64 = 1 << 30;
 pub fn probe_isolation(model: &Path, library: &Path, other: &Path) -> io::Result<()> {
     let backend = Backend { provider: Provider::Cpu, library: library.to_path_buf(), plugin: None };
     limit_memory(Some(MEMORY_BYTES))?;
-    lock_in(&LoadRequest { model: model.to_path_buf(), edited: None, execution: Execution::default() }, &backend);
+    lock_in(&LoadRequest::new(model, Execution::default()), &backend);
     let beside = model.with_extension("probe");
     let freedom = Freedom {
         read_its_model: File::open(model).is_ok(),
