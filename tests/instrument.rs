@@ -9,13 +9,12 @@ mod row;
 use bytes::Bytes;
 use moescope::analysis::{EditError, Original, ProvedModel, load_proved};
 use moescope::engine::{
-    EditedModel, Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
+    Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
 };
 use moescope::model::proto::ModelProto;
 use moescope::model::routers::{GatingRule, RouterReport, TensorRef, routers_of};
 use moescope::model::{
-    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model, instrument,
-    map_file,
+    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model, map_file,
 };
 use prost::Message;
 use row::{Row, rows};
@@ -129,32 +128,6 @@ fn input(control: &ControlInput, data: TensorData, len: usize) -> Tensor {
     Tensor { name: control.name.clone(), shape: vec![len], data }
 }
 
-/// The inputs that give every router another k: by k itself, else by leaving ranks out.
-fn with_top_k(proved: &ProvedModel, k: usize, by: &mut BTreeSet<&'static str>) -> Vec<Tensor> {
-    let routers = &proved.instrumented.routers;
-    let mut inputs: Vec<Tensor> = Vec::new();
-    for controls in routers {
-        let tensor =
-            match (proved.instrumented.input(&controls.top_k), proved.instrumented.input(&controls.rank_weights)) {
-                (Some(top_k), _) => {
-                    by.insert("k");
-                    input(top_k, TensorData::I64([k as i64].into()), 1)
-                }
-                (None, Some(ranks)) => {
-                    by.insert("ranks");
-                    let Control::RankWeights { num_ranks } = ranks.control else { panic!("{ranks:?}") };
-                    let weights = (0..num_ranks).map(|rank| if rank < k { 1.0 } else { 0.0 }).collect();
-                    input(ranks, TensorData::F32(weights), num_ranks)
-                }
-                (None, None) => panic!("k cannot be changed"),
-            };
-        if !inputs.iter().any(|other| other.name == tensor.name) {
-            inputs.push(tensor);
-        }
-    }
-    inputs
-}
-
 fn without(proved: &ProvedModel, expert: usize) -> Vec<Tensor> {
     let biases = proved.instrumented.routers.iter().map(|controls| &controls.selection_bias);
     let ban = |offer: &Offer| {
@@ -191,32 +164,28 @@ fn compare(row: &Row, prefix: &str, outputs: &[Tensor]) -> usize {
 fn another_k_and_a_banned_expert_give_what_pytorch_gives() {
     let isolation = Isolation::Process { program: env!("CARGO_BIN_EXE_moescope").into() };
     let engine = Engine::start(EngineOptions { isolation, ..EngineOptions::default() });
-    let (mut ways, mut by_k, mut by_ranks, mut by_ban) = (BTreeSet::new(), BTreeSet::new(), 0, 0);
+    let (mut by_k, mut by_ranks, mut by_ban) = (BTreeSet::new(), 0, 0);
     for row in rows().iter().filter(|row| row.changed().is_some()) {
         let number = |name: &str| row.changed().unwrap().floats(name).map(|value| *value.first().unwrap() as usize);
         let opened = Opened::new(row.model_path());
         let inputs = row.golden().inputs(0);
         let is_operator = opened.report.routers.iter().all(|router| router.rule == GatingRule::ContribMoe);
         let plan = InstrumentPlan { operator_top_k: number("k").filter(|_| is_operator), ..opened.everything() };
-        if is_operator {
-            // It has another k already, so that there is nothing to prove it against.
-            let edited = instrument(&opened.model, &opened.file, &opened.request.model, &opened.report, &plan);
-            let edited = Some(EditedModel(edited.unwrap().encode()));
-            let model = engine.load(&LoadRequest { edited, ..opened.request.clone() }).unwrap().model;
-            assert!(compare(row, "top_k", &engine.run(&RunRequest { model, inputs }).unwrap().outputs) > 0);
-            continue;
-        }
         let proved = opened.proved(&engine, &plan, &inputs).unwrap();
-        if let Some(k) = number("k") {
-            ways.clear();
-            let more = with_top_k(&proved, k, &mut ways);
+        if is_operator {
+            // The session has another k already.
+            assert!(compare(row, "top_k", &run(&engine, &proved, inputs.clone())) > 0);
+            assert_eq!(proved.with_top_k(1), Err(Obstacle::Operator));
+        } else if let Some(k) = number("k") {
+            let more = proved.with_top_k(k).unwrap();
             let outputs = run(&engine, &proved, [inputs.clone(), more].concat());
             assert!(compare(row, "top_k", &outputs) > 0, "{}", row.name);
-            if ways.contains("k") {
-                by_k.extend(opened.report.routers.iter().map(|router| format!("{:?}", router.rule)));
-            } else {
-                by_ranks += 1;
+            match &proved.instrumented.routers[0].top_k {
+                Ok(_) => by_k.extend(opened.report.routers.iter().map(|router| format!("{:?}", router.rule))),
+                Err(_) => by_ranks += 1,
             }
+            let range = proved.top_k_range().unwrap().unwrap();
+            assert!(range.contains(&k) && proved.with_top_k(*range.end() + 1).is_err(), "{}: {range:?}", row.name);
         }
         if let Some(expert) = number("expert") {
             let outputs = run(&engine, &proved, [inputs, without(&proved, expert)].concat());

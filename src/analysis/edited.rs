@@ -1,11 +1,12 @@
 //! Loads a model edited, as far as it can be proved: with all that was planned, else with nothing but more outputs.
 
 use super::proof::{Proof, prove};
-use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, ModelHandle, Tensor};
+use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, ModelHandle, Tensor, TensorData};
 use crate::model::proto::ModelProto;
 use crate::model::routers::RouterReport;
-use crate::model::{InstrumentError, InstrumentPlan, Instrumented, Obstacle, instrument};
+use crate::model::{InstrumentError, InstrumentPlan, Instrumented, Obstacle, RouterControls, instrument};
 use bytes::Bytes;
+use std::ops::RangeInclusive;
 
 /// A model whose file was read and whose session is ready.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,60 @@ pub struct ProvedModel {
     pub instrumented: Instrumented,
     /// What the proof gave.
     pub proof: Proof,
+}
+
+impl ProvedModel {
+    /// The k that all routers together can be given; `None` where no k can be changed. Routers without a k, such as soft
+    /// ones, do not count.
+    ///
+    /// # Errors
+    /// Why the k of a router cannot be changed at all.
+    pub fn top_k_range(&self) -> Result<Option<RangeInclusive<usize>>, Obstacle> {
+        let mut most: Option<usize> = None;
+        for controls in &self.instrumented.routers {
+            if let Some(limit) = self.largest_top_k(controls)? {
+                most = Some(most.map_or(limit, |most| most.min(limit)));
+            }
+        }
+        Ok(most.map(|most| 1..=most))
+    }
+
+    /// The inputs with which every router that has a k takes `top_k` experts: by its k where that became an input, else by
+    /// leaving out the ranks behind.
+    ///
+    /// # Errors
+    /// Why a router cannot.
+    pub fn with_top_k(&self, top_k: usize) -> Result<Vec<Tensor>, Obstacle> {
+        let mut inputs: Vec<Tensor> = Vec::new();
+        for controls in &self.instrumented.routers {
+            let Some(most) = self.largest_top_k(controls)? else { continue };
+            if !(1..=most).contains(&top_k) {
+                return Err(controls.top_k.clone().err().unwrap_or(Obstacle::OutOfRange { most }));
+            }
+            let of_k = self.instrumented.input(&controls.top_k).map(|input| (input, vec![top_k as i64].into()));
+            let tensor = of_k.map(|(input, k)| (input, TensorData::I64(k))).or_else(|| {
+                let ranks = self.instrumented.input(&controls.rank_weights)?;
+                let weights = (0..ranks.control.most()).map(|rank| if rank < top_k { 1.0 } else { 0.0 });
+                Some((ranks, TensorData::F32(weights.collect::<Vec<f32>>().into())))
+            });
+            let Some((input, data)) = tensor else { continue };
+            if !inputs.iter().any(|other| other.name == input.name) {
+                inputs.push(Tensor { name: input.name.clone(), shape: vec![data.len()], data });
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// The largest k of one router; `None` where it has none.
+    fn largest_top_k(&self, controls: &RouterControls) -> Result<Option<usize>, Obstacle> {
+        match (&controls.top_k, &controls.rank_weights, controls.own_top_k) {
+            (Ok(index), ..) => Ok(self.instrumented.inputs.get(*index).map(|input| input.control.most())),
+            (Err(_), Ok(_), Some(own)) => Ok(Some(own)),
+            (Err(Obstacle::NoChoice | Obstacle::ByScores | Obstacle::OfTokens), ..) => Ok(None),
+            (Err(Obstacle::BestOnly), ..) => Ok(Some(1)),
+            (Err(why), ..) => Err(why.clone()),
+        }
+    }
 }
 
 /// Why a model cannot be used edited.
@@ -61,6 +116,9 @@ pub fn load_proved(
     plan: &InstrumentPlan,
     inputs: &[Tensor],
 ) -> Result<ProvedModel, EditError> {
+    if plan.operator_top_k.is_some() {
+        return with_operator_top_k(engine, original, plan, inputs);
+    }
     match attempt(engine, original, plan, inputs) {
         Err(EditError::Unproved(reason)) if *plan != InstrumentPlan::only(plan.expose.clone()) => {
             let outputs = InstrumentPlan::only(plan.expose.clone());
@@ -77,6 +135,24 @@ pub fn load_proved(
         }
         result => result,
     }
+}
+
+/// Proves everything but the k of operators, which changes what the model computes, and loads it with that.
+fn with_operator_top_k(
+    engine: &Engine,
+    original: &Original<'_>,
+    plan: &InstrumentPlan,
+    inputs: &[Tensor],
+) -> Result<ProvedModel, EditError> {
+    let with_own = InstrumentPlan { operator_top_k: None, ..plan.clone() };
+    let mut proved = load_proved(engine, original, &with_own, inputs)?;
+    engine.unload(proved.loaded.model)?;
+    let path = &original.request.model;
+    let other = instrument(original.model, original.file, path, original.report, plan)?;
+    proved.instrumented.model = other.model;
+    let edited = Some(EditedModel(proved.instrumented.encode()));
+    proved.loaded = engine.load(&LoadRequest { edited, ..original.request.clone() })?;
+    Ok(proved)
 }
 
 fn attempt(

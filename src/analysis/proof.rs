@@ -206,7 +206,7 @@ impl<'a> Trial<'a> {
     /// The same bias for all experts.
     fn same_bias(&self, inputs: &[&'a ControlInput]) -> Result<Verdict, EngineError> {
         let given: Vec<Given<'_>> =
-            inputs.iter().map(|input| (*input, floats(vec![SHIFT; num_experts(input)]))).collect();
+            inputs.iter().map(|input| (*input, floats(vec![SHIFT; input.control.most()]))).collect();
         Ok(self.run(&given)?.and_then(|outputs| self.judge(&outputs)).map_err(|what| {
             format!("The choice cannot be changed by itself: with the same bias for all experts, {what}.")
         }))
@@ -216,11 +216,11 @@ impl<'a> Trial<'a> {
     fn ban(&self, inputs: &[&'a ControlInput]) -> Result<Result<(), String>, EngineError> {
         let mut banned = Vec::new();
         let mut given: Vec<Given<'_>> = Vec::new();
-        for input in inputs.iter().filter(|input| num_experts(input) > self.top_k_of(input)) {
+        for input in inputs.iter().filter(|input| input.control.most() > self.top_k_of(input)) {
             let router = input.routers.first().copied().unwrap_or(0);
             let first =
                 self.ids(&self.plain, router).and_then(|(_, ids)| usize::try_from(*ids.first()?).ok()).unwrap_or(0);
-            let mut bias = vec![0.0; num_experts(input)];
+            let mut bias = vec![0.0; input.control.most()];
             if let Some(bias) = bias.get_mut(first) {
                 *bias = BAN;
             }
@@ -334,17 +334,9 @@ fn at_node(reason: &str) -> String {
     }
 }
 
-fn num_experts(input: &ControlInput) -> usize {
-    match input.control {
-        Control::SelectionBias { num_experts } => num_experts,
-        Control::TopK { max, .. } => max,
-        Control::RankWeights { num_ranks } => num_ranks,
-    }
-}
-
 /// Weights that leave out all but the first ranks.
 fn first_ranks(ranks: &ControlInput, kept: usize) -> TensorData {
-    floats((0..num_experts(ranks)).map(|rank| if rank < kept { 1.0 } else { 0.0 }).collect())
+    floats((0..ranks.control.most()).map(|rank| if rank < kept { 1.0 } else { 0.0 }).collect())
 }
 
 fn ints(int: usize) -> TensorData {

@@ -8,7 +8,7 @@ use super::plan::{Control, ControlInput, InstrumentPlan, Obstacle, Offer, Router
 use super::rewrite::{NodeEdit, rewritten};
 use crate::model::graph::ModelGraph;
 use crate::model::proto::ModelProto;
-use crate::model::routers::{GatingRule, Router, RouterReport};
+use crate::model::routers::{ExpertForm, GatingRule, Router, RouterReport};
 
 /// Older operators take k, slices and axes in other ways.
 const MIN_OPSET: i64 = 11;
@@ -41,8 +41,9 @@ pub(super) fn add_controls(
     if inputs.iter().any(|input| matches!(input.control, Control::TopK { .. })) {
         forget_sizes(model);
     }
-    if let Some(k) = plan.operator_top_k {
-        set_operator_top_k(model, k);
+    let of_operators = report.routers.iter().filter(|router| router.experts.form == ExpertForm::Operator);
+    if let Some((k, most)) = plan.operator_top_k.zip(of_operators.map(|router| router.num_experts).min()) {
+        set_operator_top_k(model, k.clamp(1, most.max(1)));
     }
     Ok((inputs, routers))
 }
@@ -60,6 +61,7 @@ impl Work<'_> {
             Ok(choice) => choice,
             Err(why) => {
                 return RouterControls {
+                    own_top_k: router.top_k,
                     top_k: Err(why.clone()),
                     selection_bias: Err(why.clone()),
                     rank_weights: Err(why),
@@ -69,6 +71,7 @@ impl Work<'_> {
             }
         };
         RouterControls {
+            own_top_k: router.top_k,
             rank_weights: self.rank_weights(index, &choice),
             top_k: self.top_k(index, router, &choice),
             selection_bias: self.selection_bias(index, router, &choice),
@@ -111,7 +114,7 @@ impl Work<'_> {
     }
 
     fn rank_weights(&mut self, index: usize, choice: &Choice) -> Offer {
-        if !self.plan.rank_weights {
+        if !self.plan.rank_weights && self.plan.top_k == TopKInputs::None {
             return Err(Obstacle::NotPlanned);
         }
         if !choice.is_top_k {

@@ -12,9 +12,10 @@ pub struct InstrumentPlan {
     pub top_k: TopKInputs,
     /// Whether experts can be banned and favoured.
     pub selection_bias: bool,
-    /// Whether the ranks of a choice can be left out. [`crate::analysis::prove`] needs it to prove another k.
+    /// Whether the ranks of a choice can be left out. They can wherever k becomes an input, which is proved by it.
     pub rank_weights: bool,
-    /// Another k for `com.microsoft.MoE` and `QMoE`, where it is an attribute: a session of its own for each k.
+    /// Another k for `com.microsoft.MoE` and `QMoE`, where it is an attribute: a session of its own for each k. It is kept
+    /// within 1 and the number of experts.
     pub operator_top_k: Option<usize>,
 }
 
@@ -115,9 +116,23 @@ pub enum Control {
     },
 }
 
+impl Control {
+    /// The largest k, or the number of elements.
+    #[must_use]
+    pub fn most(self) -> usize {
+        match self {
+            Self::TopK { max, .. } => max,
+            Self::SelectionBias { num_experts } => num_experts,
+            Self::RankWeights { num_ranks } => num_ranks,
+        }
+    }
+}
+
 /// What can be changed about one router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterControls {
+    /// The router's own k, where it has one that is fixed.
+    pub own_top_k: Option<usize>,
     /// [`Control::TopK`].
     pub top_k: Offer,
     /// [`Control::SelectionBias`].
@@ -192,6 +207,12 @@ pub enum Obstacle {
     OldOperators {
         /// The version of ONNX's own operators.
         version: i64,
+    },
+    /// A k that the router cannot have.
+    #[error("A router of this model can take 1 to {most} experts.")]
+    OutOfRange {
+        /// The largest k.
+        most: usize,
     },
     /// It was tried, and what came out was not what it should be.
     #[error("{reason}")]

@@ -47,7 +47,9 @@ pub(super) fn rewritten(mut node: NodeProto, edit: &NodeEdit, prefix: &str) -> V
                     let ids = node.output[1].clone();
                     list.nodes.push(node);
                     weights = if edit.ranks.is_some() { list.name() } else { shown.clone() };
-                    list.add("GatherElements", &[&scores, &ids], &weights, vec![int("axis", along.axis)]);
+                    if !weights.is_empty() {
+                        list.add("GatherElements", &[&scores, &ids], &weights, vec![int("axis", along.axis)]);
+                    }
                 } else {
                     list.nodes.push(node);
                 }
