@@ -1,7 +1,9 @@
 //! The window's background worker with the real default model: the latest wish wins, and nothing is done twice.
 
-use moescope::analysis::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, Wanted};
-use moescope::engine::{Engine, EngineOptions, Isolation};
+use moescope::analysis::{
+    AnalysisService, Comparison, ComparisonEvent, ComparisonWish, Event, ImageId, ImageSpec, ModelWish, Outcome, Wanted,
+};
+use moescope::engine::{Engine, EngineOptions, Execution, Isolation, Provider};
 use moescope::input::SAMPLES;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -240,4 +242,69 @@ fn closing_in_the_middle_of_a_run_does_not_wait_for_the_rest() {
     let start = Instant::now();
     drop(service);
     assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+}
+
+fn comparison_with(engine: &Engine, other: Execution, images: usize) -> Comparison {
+    let images = (0..images).map(|at| (ImageId(at as u64), ImageSpec::Sample(SAMPLES[at % SAMPLES.len()].id)));
+    let wish = ComparisonWish { number: 1, model: model(), other, top_k: Some(2), images: images.collect() };
+    Comparison::start(engine, wish, || {}).expect("a thread")
+}
+
+fn comparison_events(comparison: &Comparison, last: impl Fn(&ComparisonEvent) -> bool) -> Vec<ComparisonEvent> {
+    let start = Instant::now();
+    let mut events = Vec::new();
+    while !events.last().is_some_and(&last) {
+        assert!(start.elapsed() < Duration::from_secs(120), "still waiting after {events:?}");
+        match comparison.poll() {
+            Some(event) => events.push(event),
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    events
+}
+
+#[test]
+fn a_comparison_tells_of_every_image_and_of_those_that_cannot_be_read() {
+    let engine = Engine::start(EngineOptions::default());
+    let other = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let wish = ComparisonWish {
+        number: 1,
+        model: model(),
+        other,
+        top_k: Some(2),
+        images: vec![
+            (ImageId(0), ImageSpec::Sample(SAMPLES[0].id)),
+            (ImageId(1), ImageSpec::File("no-such-image.png".into())),
+            (ImageId(2), ImageSpec::Sample(SAMPLES[1].id)),
+        ],
+    };
+    let comparison = Comparison::start(&engine, wish, || {}).expect("a thread");
+    let events = comparison_events(&comparison, |event| matches!(event, ComparisonEvent::Done));
+    let [
+        ComparisonEvent::Ready,
+        ComparisonEvent::Compared(ImageId(0), first),
+        ComparisonEvent::ImageFailed(ImageId(1), message),
+        ComparisonEvent::Compared(ImageId(2), second),
+        ComparisonEvent::Done,
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert!(message.contains("no-such-image.png"), "{message}");
+    for parity in [first, second] {
+        assert!(parity.same_best_class && parity.max_logit_difference < 1e-3, "{}", parity.max_logit_difference);
+        assert!(parity.largest_flipped_margin().is_none_or(|margin| margin < 1e-3));
+    }
+}
+
+#[test]
+fn a_comparison_that_is_dropped_stops_and_leaves_the_window_alone() {
+    let engine = Arc::new(Engine::start(EngineOptions::default()));
+    let service = AnalysisService::start(Arc::clone(&engine), || {}).expect("a thread");
+    let comparison = comparison_with(&engine, Execution::on(Provider::Cpu), 2000);
+    comparison_events(&comparison, |event| matches!(event, ComparisonEvent::Compared(..)));
+    service.want(wish(0, 2));
+    drop(comparison);
+    let events = events_until(&service, is_idle);
+    assert_eq!(outcomes(&events).len(), 1, "its cancel is not the window's: {events:?}");
 }

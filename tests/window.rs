@@ -4,6 +4,8 @@
 
 #[path = "window/model_sheet.rs"]
 mod model_sheet;
+#[path = "window/parity_view.rs"]
+mod parity_view;
 #[path = "window/settle.rs"]
 mod settle;
 

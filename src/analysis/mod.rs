@@ -1,6 +1,7 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod comparison;
 mod edited;
 mod layers;
 mod parity;
@@ -14,9 +15,10 @@ mod thumbnails;
 mod version;
 
 pub use assemble::assemble;
+pub use comparison::{Comparison, ComparisonEvent, ComparisonWish};
 pub use edited::{EditError, Original, ProvedModel, load_proved};
 pub use layers::{LayerSource, ShownLayer};
-pub use parity::{Flip, LayerParity, MarginBin, Parity, ParityError};
+pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, ParitySum};
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use places::TokenPlace;
 pub use proof::{Proof, Verdict, prove};

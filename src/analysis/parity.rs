@@ -138,6 +138,71 @@ impl LayerParity {
     }
 }
 
+/// The comparisons of several images taken together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParitySum {
+    /// Number of images.
+    pub images: usize,
+    /// Of those, whose most probable class changed.
+    pub other_best_class: usize,
+    /// One entry for each MoE layer, in the model's order.
+    pub layers: Vec<LayerSum>,
+    /// Largest of [`Parity::max_logit_difference`].
+    pub max_logit_difference: f32,
+}
+
+/// One layer of a [`ParitySum`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSum {
+    /// The layer's name.
+    pub name: String,
+    /// Patches of all images.
+    pub patches: usize,
+    /// Of those, whose set of experts changed.
+    pub flipped: usize,
+    /// The patches by margin, those of the smallest first.
+    pub by_margin: Vec<MarginBin>,
+    /// Largest of [`LayerParity::max_gate_difference`].
+    pub max_gate_difference: f32,
+}
+
+impl ParitySum {
+    /// Adds one more image of the same model.
+    pub fn add(&mut self, parity: &Parity) {
+        self.images += 1;
+        self.other_best_class += usize::from(!parity.same_best_class);
+        self.max_logit_difference = self.max_logit_difference.max(parity.max_logit_difference);
+        if self.layers.is_empty() {
+            self.layers = parity.layers.iter().map(LayerSum::empty).collect();
+        }
+        self.layers.iter_mut().zip(&parity.layers).for_each(|(sum, layer)| sum.add(layer));
+    }
+
+    /// Number of patches, and of those whose experts changed, over all layers and images.
+    #[must_use]
+    pub fn flipped_of(&self) -> (usize, usize) {
+        let sum = |of: fn(&LayerSum) -> usize| self.layers.iter().map(of).sum();
+        (sum(|layer| layer.flipped), sum(|layer| layer.patches))
+    }
+}
+
+impl LayerSum {
+    fn empty(layer: &LayerParity) -> Self {
+        let bins = layer.by_margin.iter().map(|bin| MarginBin { below: bin.below, patches: 0, flipped: 0 });
+        Self { name: layer.name.clone(), patches: 0, flipped: 0, by_margin: bins.collect(), max_gate_difference: 0.0 }
+    }
+
+    fn add(&mut self, layer: &LayerParity) {
+        self.patches += layer.num_patches;
+        self.flipped += layer.flips.len();
+        self.max_gate_difference = self.max_gate_difference.max(layer.max_gate_difference);
+        for (sum, bin) in self.by_margin.iter_mut().zip(&layer.by_margin) {
+            sum.patches += bin.patches;
+            sum.flipped += bin.flipped;
+        }
+    }
+}
+
 fn same(what: &str, reference: usize, other: usize) -> Result<(), ParityError> {
     if reference == other { Ok(()) } else { Err(ParityError { what: what.to_owned(), reference, other }) }
 }
@@ -181,6 +246,24 @@ mod tests {
         assert!((flip.margin - 0.005).abs() < 1e-6 && (found.max_gate_difference - 0.005).abs() < 1e-6, "{found:?}");
         let bins: Vec<(usize, usize)> = found.by_margin.iter().map(|bin| (bin.patches, bin.flipped)).collect();
         assert_eq!(bins, [(0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (0, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn several_images_are_summed_and_their_largest_differences_kept() {
+        let of = |experts: [i64; 3], difference: f32, same_best_class: bool| Parity {
+            layers: vec![LayerParity::of(&layer(GATES, [0, 0, 2]), &layer(GATES, experts)).unwrap()],
+            max_logit_difference: difference,
+            same_best_class,
+        };
+        let mut sum = ParitySum::default();
+        for parity in [of([0, 1, 2], 0.5, true), of([1, 1, 2], 0.25, false), of([0, 0, 2], 0.0, true)] {
+            sum.add(&parity);
+        }
+        assert_eq!((sum.images, sum.other_best_class, sum.max_logit_difference), (3, 1, 0.5));
+        assert_eq!((sum.flipped_of(), sum.layers.len()), ((3, 9), 1));
+        // The margins are 0.25, 0.005 and 0.7: two flips of the second patch, one of the first.
+        let bins: Vec<(usize, usize)> = sum.layers[0].by_margin.iter().map(|bin| (bin.patches, bin.flipped)).collect();
+        assert_eq!(bins, [(0, 0), (0, 0), (0, 0), (0, 0), (3, 2), (0, 0), (6, 1)]);
     }
 
     #[test]

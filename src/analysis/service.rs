@@ -7,7 +7,7 @@ use super::recent::Recent;
 use super::version::ModelWatch;
 use super::{Analysis, AnalysisError, ModelVersion, OpenError, OpenModel, analyse};
 use crate::engine::{Engine, EngineError, Execution};
-use crate::input::{DecodedImage, InputTensor, decode_file, decode_sample, preprocess};
+use crate::input::{DecodedImage, InputError, InputTensor, decode_file, decode_sample, preprocess};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -39,6 +39,20 @@ pub enum ImageSpec {
     Sample(&'static str),
     /// They are there already (pasted).
     Decoded(Arc<DecodedImage>),
+}
+
+impl ImageSpec {
+    /// Its pixels.
+    ///
+    /// # Errors
+    /// Why a file is no image that can be shown.
+    pub(super) fn decode(&self) -> Result<Arc<DecodedImage>, InputError> {
+        match self {
+            Self::File(path) => decode_file(path).map(Arc::new),
+            Self::Sample(sample) => decode_sample(sample).map(Arc::new),
+            Self::Decoded(decoded) => Ok(Arc::clone(decoded)),
+        }
+    }
 }
 
 /// The whole state that is wanted.
@@ -338,12 +352,7 @@ impl Worker {
             return Step::Continue(decoded);
         }
         let start = Instant::now();
-        let result = match spec {
-            ImageSpec::File(path) => decode_file(path).map(Arc::new),
-            ImageSpec::Sample(sample) => decode_sample(sample).map(Arc::new),
-            ImageSpec::Decoded(decoded) => Ok(Arc::clone(decoded)),
-        };
-        match result {
+        match spec.decode() {
             Ok(image) => {
                 let decoded = (image, start.elapsed().as_secs_f64());
                 self.images.insert(id, decoded.clone());

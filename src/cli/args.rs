@@ -164,6 +164,8 @@ pub(super) enum ThemeArg {
 pub(super) enum SheetArg {
     /// Everything about the model
     Model,
+    /// The comparison with another provider
+    Parity,
     /// The keyboard shortcuts
     Shortcuts,
 }

@@ -37,7 +37,7 @@ pub struct Ticket(u64);
 /// Loads and runs models. Share it by `Arc`; callers are served in order. Dropping it ends what still runs.
 #[derive(Debug)]
 pub struct Engine {
-    library: Option<PathBuf>,
+    options: EngineOptions,
     inner: Inner,
 }
 
@@ -51,14 +51,20 @@ impl Engine {
     /// Starts the engine and returns at once. Whether the library can be used shows at the first [`load`](Self::load).
     #[must_use]
     pub fn start(options: EngineOptions) -> Self {
-        let EngineOptions { library, isolation, limits } = options;
+        let EngineOptions { library, isolation, limits } = options.clone();
         let inner = match isolation {
-            Isolation::Off => Inner::Here(Host::start(library.clone())),
+            Isolation::Off => Inner::Here(Host::start(library)),
             Isolation::Process { program } => {
                 Inner::Apart(Box::new(Workers::start(program, library.as_deref(), limits)))
             }
         };
-        Self { library, inner }
+        Self { options, inner }
+    }
+
+    /// Another engine that is set up in the same way: what is cancelled in one goes on in the other.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self::start(self.options.clone())
     }
 
     /// Loads a model with the first of the wished providers that starts, and blocks until it is ready.
@@ -86,7 +92,7 @@ impl Engine {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_since(&self, Ticket(ticket): Ticket, request: &LoadRequest) -> Result<Loaded, EngineError> {
-        let candidates = candidates(request.execution.provider.choice, self.library.as_deref())?;
+        let candidates = candidates(request.execution.provider.choice, self.options.library.as_deref())?;
         first_that_starts(candidates, |backend: &Backend| match &self.inner {
             Inner::Here(host) => host.load(request, backend, ticket),
             Inner::Apart(workers) => workers.load(request, backend, ticket),

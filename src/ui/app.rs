@@ -5,6 +5,7 @@ use super::ctx::ViewCtx;
 use super::panels::heatmap::{HeatmapUi, heatmap_ui};
 use super::panels::images::{ImagesUi, images_ui, samples_ui};
 use super::panels::model::{ModelUi, model_ui};
+use super::panels::parity::{ParityUi, parity_ui};
 use super::panels::{
     help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
 };
@@ -16,7 +17,7 @@ use super::thumbnails::ThumbnailTextures;
 use super::waker::Waker;
 use super::window_gpu::WindowGpu;
 use super::{design, dialogs, shortcuts};
-use crate::analysis::{AnalysisService, Wanted};
+use crate::analysis::{AnalysisService, Comparison, ComparisonEvent, Wanted};
 use crate::engine::{Engine, Execution};
 use crate::input::{DecodedImage, ImageSource};
 use egui::{CentralPanel, Frame, Margin, Panel, Ui};
@@ -59,6 +60,9 @@ pub struct App {
     waker: Waker,
     gpu: WindowGpu,
     panels: PanelState,
+    engine: Arc<Engine>,
+    /// The comparison that runs, with its number.
+    comparison: Option<(u64, Comparison)>,
     /// What was asked of the worker last.
     asked: Option<Wanted>,
     pasted: u32,
@@ -72,6 +76,7 @@ struct PanelState {
     heatmap: HeatmapUi,
     images: ImagesUi,
     model: ModelUi,
+    parity: ParityUi,
 }
 
 impl App {
@@ -91,7 +96,7 @@ impl App {
         let (sender, inbox) = channel();
         let waker = Waker::new(ctx);
         let wake = waker.clone();
-        let service = AnalysisService::start(engine, move || wake.wake())?;
+        let service = AnalysisService::start(Arc::clone(&engine), move || wake.wake())?;
         let mut state = AppState::new(settings, start.default_model.clone());
         state.model.execution = start.execution.clone();
         let gpu = WindowGpu::open(cc, &waker, &mut state);
@@ -105,6 +110,8 @@ impl App {
             thumbnails: ThumbnailTextures::start(ctx)?,
             gpu,
             panels: PanelState::default(),
+            engine,
+            comparison: None,
             asked: None,
             pasted: 0,
             title: String::new(),
@@ -172,6 +179,21 @@ impl App {
         }
     }
 
+    /// Starts the comparison that is wanted now, and stops one that is not.
+    fn compare(&mut self) {
+        let wanted = self.state.parity.wanted();
+        if wanted.map(|wish| wish.number) == self.comparison.as_ref().map(|(number, _)| *number) {
+            return;
+        }
+        self.comparison = None;
+        let Some(wish) = wanted.cloned() else { return };
+        let (number, wake) = (wish.number, self.waker.clone());
+        match Comparison::start(&self.engine, wish, move || wake.wake()) {
+            Ok(comparison) => self.comparison = Some((number, comparison)),
+            Err(error) => self.state.parity.hear(ComparisonEvent::Failed(error.to_string())),
+        }
+    }
+
     fn apply_settings(&mut self, ctx: &egui::Context) {
         let settings = &self.state.settings;
         if ctx.options(|options| options.theme_preference) != settings.theme {
@@ -210,9 +232,13 @@ impl eframe::App for App {
         while let Some(event) = self.service.poll() {
             self.state.hear(event);
         }
+        while let Some(event) = self.comparison.as_ref().and_then(|(_, comparison)| comparison.poll()) {
+            self.state.parity.hear(event);
+        }
         self.thumbnails.update(ctx);
         self.apply_commands(ctx);
         self.ask();
+        self.compare();
         self.gpu.update(&mut self.state);
         self.apply_settings(ctx);
     }
@@ -224,6 +250,7 @@ impl eframe::App for App {
         window_ui(ui, &view, &self.thumbnails, &mut self.panels);
         help::help_ui(ui, &view);
         model_ui(ui, &view, &mut self.panels.model);
+        parity_ui(ui, &view, &mut self.panels.parity);
         drop_hint_ui(&ctx);
         self.photograph(&ctx);
     }

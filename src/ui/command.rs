@@ -3,7 +3,7 @@
 use super::state::{OverlayKind, Sheet, Side};
 use super::waker::Waker;
 use crate::analysis::ImageId;
-use crate::engine::ProviderChoice;
+use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
 use std::path::PathBuf;
@@ -76,6 +76,17 @@ pub enum Command {
     },
     /// Nothing is pinned or lit any more.
     ClearSelection,
+    /// Compare the CPU with something else on the open images.
+    StartParity(Execution),
+    /// Stop the comparison that runs.
+    StopParity,
+    /// Show a layer and pin a patch there.
+    ShowPatch {
+        /// The layer.
+        layer: LayerIdx,
+        /// The patch.
+        patch: PatchIdx,
+    },
     /// Open or close a side panel of a narrow window.
     ToggleSide(Side),
     /// Light, dark, or as the system says.

@@ -2,7 +2,7 @@
 
 use super::command::{Command, CommandSender};
 use super::state::AppState;
-use crate::analysis::TokenPlace;
+use crate::analysis::{Parity, TokenPlace};
 use crate::render::{expert_color, text_color_on};
 use crate::routing::{ExpertIdx, PatchIdx};
 use egui::Color32;
@@ -40,6 +40,13 @@ impl<'a> ViewCtx<'a> {
     fn rgb_of(&self, expert: ExpertIdx) -> [u8; 3] {
         let usage = self.state.results.usage(self.state.view.layer);
         usage.map_or_else(|| expert_color(expert.0), |usage| usage.palette.color(expert.0))
+    }
+
+    /// How the shown image's routing differs on another provider, if that was compared at the top-k on screen.
+    #[must_use]
+    pub fn shown_parity(&self) -> Option<&'a Parity> {
+        let shown = self.state.shown()?;
+        self.state.parity.of(shown.image, shown.analysis.top_k)
     }
 
     /// Asks for something; it is done before the next frame.

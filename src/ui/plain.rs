@@ -53,7 +53,7 @@ pub fn picture_ui(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, pane: Rect)
 }
 
 /// A light line with a dark one on either side: visible on every photo.
-fn outline(painter: &Painter, rect: Rect, width: f32) {
+pub fn outline(painter: &Painter, rect: Rect, width: f32) {
     painter.rect_stroke(rect, 0, Stroke::new(width + 2.0, Color32::from_black_alpha(150)), StrokeKind::Middle);
     painter.rect_stroke(rect, 0, Stroke::new(width, Color32::WHITE), StrokeKind::Middle);
 }

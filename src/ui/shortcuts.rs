@@ -50,6 +50,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     everywhere(row(&[ctrl(Key::O)], "Ctrl+O", "Open images…", || Command::ShowImageDialog)),
     everywhere(row(&[ctrl(Key::M)], "Ctrl+M", "Open a model…", || Command::ShowModelDialog)),
     row(&[plain(Key::I)], "I", "Everything about the model", || Command::ToggleSheet(Sheet::Model)),
+    row(&[plain(Key::P)], "P", "Compare with another provider…", || Command::ToggleSheet(Sheet::Parity)),
     row(&[plain(Key::ArrowRight)], "→", "Next image", || Command::StepImage(1)),
     row(&[plain(Key::ArrowLeft)], "←", "Previous image", || Command::StepImage(-1)),
     row(&[plain(Key::ArrowDown), plain(Key::PageDown)], "↓ or PgDn", "Next layer", || Command::StepLayer(1)),
@@ -80,11 +81,11 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("Ctrl+V", "Open the picture in the clipboard"),
 ];
 
-/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input. While a sheet is open
-/// only its own keys do anything, closing it; Esc and the arrows are left for it.
+/// The commands of the keys that were pressed in this frame; the keys are taken from egui's input. While a modal sheet is
+/// open only its own keys do anything, closing it; Esc and the arrows are left for it.
 #[must_use]
 pub fn pressed(ctx: &egui::Context, sheet: Option<Sheet>) -> Vec<Command> {
-    if let Some(sheet) = sheet {
+    if let Some(sheet) = sheet.filter(|sheet| sheet.is_modal()) {
         let own = SHORTCUTS.iter().filter(|row| matches!((row.command)(), Command::ToggleSheet(of) if of == sheet));
         let close = own.flat_map(|row| row.keys).any(|keys| ctx.input_mut(|input| input.consume_shortcut(keys)));
         return close.then_some(Command::ToggleSheet(sheet)).into_iter().collect();

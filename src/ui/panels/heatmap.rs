@@ -9,7 +9,8 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::RADIUS;
 use crate::ui::gpu::{self, HEATMAP_PANE, Picture};
-use crate::ui::state::OverlayKind;
+use crate::ui::plain::outline;
+use crate::ui::state::{OverlayKind, Sheet};
 use egui::{Align2, FontId, Rect, Response, Sense, Ui, Vec2, pos2, vec2};
 use std::sync::Arc;
 
@@ -63,6 +64,9 @@ pub fn heatmap_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     );
     if let (Some(layer), Some(grid), false) = (ctx.state.shown_layer(), grid, ctx.state.view.hide_overlay) {
         numbers_ui(ui, ctx, layer, (grid, image_rect, size), pane);
+    }
+    if let Some(grid) = grid {
+        flips_ui(ui, ctx, (grid, image_rect, size), pane);
     }
     no_place_ui(ui, ctx, pane);
     progress_ui(ui, ctx, pane);
@@ -141,6 +145,18 @@ fn update_hover(
         local.hovered = hovered;
         // The inspector was drawn before this panel; it shows the new patch in the next frame.
         ui.ctx().request_repaint();
+    }
+}
+
+/// A frame around each patch that has other experts on another provider, while that is looked at.
+fn flips_ui(ui: &Ui, ctx: &ViewCtx<'_>, (grid, image_rect, size): (PatchGrid, Rect, Vec2), pane: Rect) {
+    let parity = if ctx.state.sheet == Some(Sheet::Parity) { ctx.shown_parity() } else { None };
+    let Some(layer) = parity.and_then(|parity| parity.layers.get(ctx.state.view.layer.0)) else { return };
+    let (painter, scale) = (ui.painter_at(pane), image_rect.width() / size.x);
+    for flip in layer.flips.iter().filter(|flip| flip.patch.0 < grid.num_patches()) {
+        let pixels = grid.pixels_from_patch(flip.patch);
+        let corner = image_rect.min + vec2(pixels.x, pixels.y) * scale;
+        outline(&painter, Rect::from_min_size(corner, vec2(pixels.width, pixels.height) * scale).shrink(1.0), 1.5);
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) mod load;
 pub(super) mod model;
 pub(super) mod multiples;
 pub(super) mod notices;
+pub(super) mod parity;
 pub(super) mod predictions;
 pub(super) mod routing;
 pub(super) mod status;
@@ -17,5 +18,7 @@ pub(super) mod toolbar;
 pub(super) mod top_bar;
 mod usage;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,15 @@
 //! Panels alone, with states that no bundled model brings about: a layer of thousands of experts.
 
+use super::testing::state_of;
 use super::{legend::legend_ui, load::load_ui, toolbar::toolbar_ui};
-use crate::analysis::{Analysis, ImageId, LayerPlace, LayerStats, Outcome, OutcomeId, StageSeconds, TokenPlace};
-use crate::engine::Provider;
-use crate::input::{DecodedImage, ImageSource};
-use crate::routing::{ExpertIdx, LayerRouting, PatchGrid, PixelRect, RoutingTrace, TopK};
+use crate::routing::{ExpertIdx, LayerRouting, TopK};
 use crate::ui::command::{Command, CommandSender};
 use crate::ui::ctx::ViewCtx;
-use crate::ui::settings::Settings;
-use crate::ui::state::{AppState, OverlayKind, tests::open_model};
+use crate::ui::state::{AppState, OverlayKind};
 use crate::ui::waker::Waker;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 const NUM_EXPERTS: usize = 4096;
@@ -25,25 +21,7 @@ fn state() -> AppState {
     let top_k = TopK::new(1, NUM_EXPERTS).unwrap();
     let probs = vec![1.0 / NUM_EXPERTS as f32; PATCHES * NUM_EXPERTS];
     let layer = LayerRouting::new("peer", NUM_EXPERTS, top_k, probs, &chosen, vec![1.0; PATCHES]).unwrap();
-    let seen = PixelRect { x: 0.0, y: 0.0, width: 14.0, height: 14.0 };
-    let rgba = vec![0; 4 * PATCHES].into();
-    let analysis = Analysis {
-        image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 14, height: 14, rgba }),
-        top_k: None,
-        seen,
-        places: vec![LayerPlace { tokens: TokenPlace::Patches(PatchGrid { rows: 14, cols: 14, seen }), source: 0 }],
-        unreadable: Vec::new(),
-        logits: vec![0.0],
-        predictions: Vec::new(),
-        layers: vec![LayerStats::of(&layer)],
-        trace: RoutingTrace { layers: vec![layer] },
-        seconds: StageSeconds::default(),
-        provider: Provider::Cpu,
-    };
-    let model = Arc::new(open_model("peer.onnx"));
-    let mut state = AppState::new(Settings::default(), None);
-    state.results.show(Outcome { id: OutcomeId(0), image: ImageId(0), model, analysis: Arc::new(analysis) });
-    state
+    state_of(vec![layer], 14, 14)
 }
 
 /// One panel, whose commands change the state as in the window.

@@ -1,18 +1,21 @@
 //! What the window knows and wants. Only [`AppState`] changes it: by commands of the person and events of the worker.
 
 mod images;
+mod parity;
 mod results;
 mod view;
 
 pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
+pub use parity::{ParityStage, ParityState};
 pub use results::{LayerUsage, Multiple, Results};
 pub use view::{OverlayKind, Sheet, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
 use crate::analysis::{
-    Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, ShownLayer, TokenPlace, Wanted,
+    ComparisonWish, Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, ShownLayer, TokenPlace,
+    Wanted,
 };
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
@@ -92,6 +95,8 @@ pub struct AppState {
     pub view: View,
     /// What the worker found.
     pub results: Results,
+    /// The comparison with another provider.
+    pub parity: ParityState,
     /// The image whose pixels are there, and the pixels: shown until a result replaces it.
     pub decoded: Option<(ImageId, Arc<DecodedImage>)>,
     /// What is remembered from start to start.
@@ -123,6 +128,7 @@ impl AppState {
             first_layer: None,
             view: View::default(),
             results: Results::default(),
+            parity: ParityState::default(),
             decoded: None,
             settings,
             odd: None,
@@ -218,6 +224,12 @@ impl AppState {
             Command::Pin(patch) => self.view.pinned = if self.view.pinned == Some(patch) { None } else { Some(patch) },
             Command::MovePin { rows, cols } => self.move_pin(rows, cols),
             Command::ClearSelection => (self.view.pinned, self.view.lit_expert) = (None, None),
+            Command::StartParity(other) => self.start_parity(other),
+            Command::StopParity => self.parity.stop(),
+            Command::ShowPatch { layer, patch } => {
+                (self.view.layer, self.view.pinned) = (layer, Some(patch));
+                self.clamp_view();
+            }
             Command::ToggleSide(side) => {
                 self.view.narrow_side = if self.view.narrow_side == Some(side) { None } else { Some(side) };
             }
@@ -360,6 +372,15 @@ impl AppState {
         execution
     }
 
+    /// Compares the CPU with `other` on all open images that can be read.
+    fn start_parity(&mut self, other: Execution) {
+        let Some(model) = &self.model.open else { return };
+        let readable = self.images.entries().iter().filter(|entry| entry.error.is_none());
+        let images = readable.map(|entry| (entry.id, entry.spec.clone())).collect();
+        let wish = ComparisonWish { number: 0, model: model.path.clone(), other, top_k: self.wanted_top_k(), images };
+        self.parity.begin(wish);
+    }
+
     fn set_layer(&mut self, layer: usize) {
         let before = self.view.layer;
         self.view.layer = LayerIdx(layer);
@@ -415,10 +436,14 @@ impl AppState {
         for not_started in &model.not_started {
             self.notify(format!("Running on {} instead", model.provider), not_started.to_string());
         }
-        // A top-k that was chosen for another model means nothing for this one.
-        let path = model.path.clone();
-        if self.model.open.replace(model).is_some_and(|before| before.path != path) {
+        // A top-k that was chosen for another model means nothing for this one, and a comparison of another one neither.
+        let (path, version) = (model.path.clone(), model.version.clone());
+        let before = self.model.open.replace(model);
+        if before.as_ref().is_some_and(|before| before.path != path) {
             self.top_k = None;
+        }
+        if before.is_some_and(|before| before.version != version) {
+            self.parity.clear();
         }
     }
 

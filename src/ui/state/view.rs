@@ -68,6 +68,19 @@ pub enum Sheet {
     Shortcuts,
     /// Everything about the open model.
     Model,
+    /// The comparison with another provider.
+    Parity,
+}
+
+impl Sheet {
+    /// Whether nothing else can be done while it is open.
+    #[must_use]
+    pub fn is_modal(self) -> bool {
+        match self {
+            Self::Shortcuts | Self::Model => true,
+            Self::Parity => false,
+        }
+    }
 }
 
 /// What the person looks at. Indices may be out of range for a newly opened model; [`View::clamp`] mends that.

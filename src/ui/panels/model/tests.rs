@@ -5,14 +5,11 @@ use crate::analysis::{LayerSource, ShownLayer};
 use crate::engine::{Placement, Provider};
 use crate::model::routers::{Router, routers_of};
 use crate::model::{LayerCard, ModelDescription, decode_model, map_file};
-use crate::ui::command::CommandSender;
+use crate::ui::panels::testing::Alone;
 use crate::ui::settings::Settings;
 use crate::ui::state::{AppState, tests::open_model};
-use crate::ui::waker::Waker;
-use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use std::path::Path;
-use std::sync::mpsc::channel;
 
 /// A model of the repository as it is when it is open, but for its session.
 fn open(file: &str) -> OpenModel {
@@ -44,57 +41,24 @@ fn zoo(row: &str) -> String {
     format!("models/zoo/rows/{row}/model.onnx")
 }
 
-/// The sheet over a model; commands change the state as in the window, and are kept.
-struct Sheeted {
-    harness: Harness<'static, (AppState, Vec<Command>)>,
+/// The sheet over a model.
+fn sheet(model: OpenModel) -> Alone {
+    let mut state = AppState::new(Settings::default(), None);
+    state.model.open = Some(Arc::new(model));
+    state.sheet = Some(Sheet::Model);
+    Alone::new(state, ModelUi::default(), |ui, ctx, local| model_ui(ui, ctx, local))
 }
 
-impl Sheeted {
-    fn new(model: OpenModel) -> Self {
-        let mut state = AppState::new(Settings::default(), None);
-        state.model.open = Some(Arc::new(model));
-        state.sheet = Some(Sheet::Model);
-        let (sender, inbox) = channel::<Command>();
-        let (mut prepared, mut local) = (false, ModelUi::default());
-        let harness = Harness::builder().with_size([1280.0, 800.0]).build_ui_state(
-            move |ui, (state, sent): &mut (AppState, Vec<Command>)| {
-                if !std::mem::replace(&mut prepared, true) {
-                    return crate::ui::design::install(ui.ctx());
-                }
-                while let Ok(command) = inbox.try_recv() {
-                    sent.push(command.clone());
-                    state.apply(command);
-                }
-                let commands = CommandSender::new(sender.clone(), Waker::new(ui.ctx()));
-                model_ui(ui, &ViewCtx::new(state, &commands, false, None), &mut local);
-            },
-            (state, Vec::new()),
-        );
-        let mut sheeted = Self { harness };
-        sheeted.harness.run_steps(3);
-        sheeted
-    }
-
-    fn click(&mut self, label: &str) {
-        self.harness.get_by_label(label).click();
-        self.harness.run_steps(3);
-    }
-
-    fn has(&self, part: &str) -> bool {
-        self.harness.query_all_by_label_contains(part).next().is_some()
-    }
-
-    fn model(&self) -> &OpenModel {
-        self.harness.state().0.model.open.as_ref().unwrap()
-    }
+fn model_of(sheet: &Alone) -> &OpenModel {
+    sheet.harness.state().0.model.open.as_ref().unwrap()
 }
 
 #[test]
 fn the_overview_counts_the_parameters_at_the_wanted_k() {
-    let mut sheet = Sheeted::new(open(DEFAULT));
-    let counted = sheet.model().card.parameters.clone().unwrap();
+    let mut sheet = sheet(open(DEFAULT));
+    let counted = model_of(&sheet).card.parameters.clone().unwrap();
     for k in [2, 1, 8] {
-        sheet.harness.state_mut().0.apply(Command::SetTopK(k));
+        sheet.state().apply(Command::SetTopK(k));
         sheet.harness.run_steps(2);
         // The card has PyTorch's counts; two constants of the graph come on top.
         let (total, activated) = (counted.total + 2, counted.activated[&k] + 2);
@@ -109,8 +73,8 @@ fn the_overview_counts_the_parameters_at_the_wanted_k() {
 
 #[test]
 fn a_router_tells_its_rule_its_evidence_and_its_tensors() {
-    let mut sheet = Sheeted::new(open(DEFAULT));
-    let router = sheet.model().routers.routers[2].clone();
+    let mut sheet = sheet(open(DEFAULT));
+    let router = model_of(&sheet).routers.routers[2].clone();
     sheet.click(&format!("Router 3: {}", router.name));
     for sentence in &router.evidence {
         sheet.harness.get_by_label(sentence);
@@ -118,14 +82,14 @@ fn a_router_tells_its_rule_its_evidence_and_its_tensors() {
     assert!(sheet.has("top-k, then softmax: the k experts") && sheet.has("2 of 8; k is the model's input top_k"));
     assert!(sheet.has("as the model gave it") && sheet.has("int64 [?, 2]") && sheet.has("all 8 found: a branch each"));
     sheet.click("Show in the picture");
-    let (state, sent) = sheet.harness.state();
+    let sent = sheet.sent();
     assert!(matches!(sent[0], Command::SelectLayer(layer) if layer.0 == 2), "{sent:?}");
-    assert_eq!(state.sheet, None);
+    assert_eq!(sheet.state().sheet, None);
 }
 
 #[test]
 fn the_pages_are_stepped_through_by_the_keyboard() {
-    let mut sheet = Sheeted::new(open(DEFAULT));
+    let mut sheet = sheet(open(DEFAULT));
     for (key, expected) in [
         (Key::ArrowDown, "1.0 copies for each of 4 MoE layers"),
         (Key::ArrowDown, "Operators: "),
@@ -137,7 +101,7 @@ fn the_pages_are_stepped_through_by_the_keyboard() {
     ] {
         sheet.harness.key_press(key);
         sheet.harness.run_steps(3);
-        let layers = sheet.model().routers.routers.len();
+        let layers = model_of(&sheet).routers.routers.len();
         let expected = expected
             .replace("1.0 copies for each of 4", &format!("{:.1} copies for each of {layers}", 4.0 / layers as f64));
         assert!(sheet.has(&expected), "{expected}");
@@ -147,17 +111,17 @@ fn the_pages_are_stepped_through_by_the_keyboard() {
         sheet.harness.run_steps(1);
     }
     sheet.harness.run_steps(3);
-    let layers = sheet.model().routers.routers.len();
+    let layers = model_of(&sheet).routers.routers.len();
     assert!(sheet.has(&format!("router {layers} of {layers}")), "the last one stays");
     sheet.harness.key_press(Key::Escape);
     sheet.harness.run_steps(2);
-    assert_eq!(sheet.harness.state().0.sheet, None);
+    assert_eq!(sheet.state().sheet, None);
 }
 
 #[test]
 fn a_dense_model_says_what_was_looked_for() {
-    let sheet = Sheeted::new(open(&zoo("dense-sovit")));
-    let at = sheet.model().routers.looked_at;
+    let sheet = sheet(open(&zoo("dense-sovit")));
+    let at = model_of(&sheet).routers.looked_at;
     assert!(at.softmax > 0);
     let text = format!("looked at {} TopK, {} ArgMax, {} Softmax", at.top_k, at.arg_max, at.softmax);
     assert!(sheet.has(&text), "{text}");
@@ -171,10 +135,10 @@ fn what_a_person_should_know_first_stands_on_top() {
         ("frozen-hit-experts", "the export lost the others"),
         ("deepseek-v2", "This graph runs all experts on all tokens"),
     ] {
-        let sheet = Sheeted::new(open(&zoo(row)));
+        let sheet = sheet(open(&zoo(row)));
         assert!(sheet.has(warning), "{row}");
     }
-    let sheet = Sheeted::new(open(&zoo("vmoe")));
+    let sheet = sheet(open(&zoo("vmoe")));
     assert!(sheet.has("This graph runs all experts, whatever is chosen: "), "executed instead of activated");
 }
 
@@ -187,7 +151,7 @@ fn a_million_experts_and_a_hundred_layers_are_only_laid_out_in_view() {
     report.routers[0].num_experts = 1 << 20;
     report.routers[0].experts.weights = vec![vec!["table".to_owned()]; 1 << 20];
     model.routers = Arc::new(report);
-    let mut sheet = Sheeted::new(model);
+    let mut sheet = sheet(model);
     sheet.click("Router 1: block 0");
     assert!(sheet.has("2 of 1048576"));
     sheet.click("Weights of 1048576 experts");
