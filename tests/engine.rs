@@ -93,6 +93,7 @@ here_and_apart! {
     outputs_agree_with_pythons_onnx_runtime,
     an_input_with_a_default_may_be_left_out,
     every_number_type_becomes_floats_or_integers,
+    inputs_become_the_type_that_the_graph_takes,
     an_output_that_is_no_number_is_named,
     inputs_that_do_not_fit_are_told_by_name,
     a_cancelled_run_ends_at_once_and_the_session_stays_usable,
@@ -134,6 +135,39 @@ fn every_number_type_becomes_floats_or_integers(engine: &Engine) {
             _ => TensorData::I64([0, 1, 5].into()),
         };
         assert_eq!(output.data, expected, "{}", output.name);
+    }
+}
+
+/// Floats become what takes floats, and bytes by rounding; integers what takes integers, held within its range.
+fn inputs_become_the_type_that_the_graph_takes(engine: &Engine) {
+    let model = load(engine, "feeds.onnx").unwrap().model;
+    let floats = ["float", "float16", "bfloat16", "double"].map(|name| f32s(name, &[3], &[-1.5, 0.25, 254.0]));
+    let integers = [
+        ("int32", [-1, 7, i64::MAX], [-1, 7, i64::from(i32::MAX)]),
+        ("int16", [-40_000, 7, 40_000], [-32_768, 7, 32_767]),
+        ("int8", [-129, 7, 128], [-128, 7, 127]),
+        ("uint16", [-1, 7, 70_000], [0, 7, 65_535]),
+        ("uint32", [-1, 7, 1 << 40], [0, 7, (1 << 32) - 1]),
+        ("bool", [0, 1, -3], [0, 1, 1]),
+    ];
+    let bytes = f32s("uint8", &[3], &[-0.4, 127.6, 300.0]);
+    let given = integers.iter().map(|(name, given, _)| i64s(name, &[3], given));
+    let inputs: Vec<Tensor> = floats.iter().cloned().chain([bytes]).chain(given).collect();
+    let outputs = run(engine, model, inputs.clone()).unwrap().outputs;
+    let found = |name: &str| &outputs.iter().find(|output| output.name == format!("{name}.out")).unwrap().data;
+    for float in &floats {
+        assert_eq!(found(&float.name), &float.data, "{}", float.name);
+    }
+    for (name, _, expected) in integers {
+        assert_eq!(found(name), &TensorData::I64(expected.into()), "{name}");
+    }
+    assert_eq!(found("uint8"), &TensorData::I64([0, 128, 255].into()));
+
+    // What would have to be guessed is refused.
+    for (name, wrong) in [("int32", f32s("int32", &[3], &[0.5; 3])), ("float16", i64s("float16", &[3], &[1; 3]))] {
+        let inputs = inputs.iter().map(|input| if input.name == name { wrong.clone() } else { input.clone() });
+        let told = run(engine, model, inputs.collect()).unwrap_err().to_string();
+        assert!(told.contains(&format!("input {name} takes")), "{told}");
     }
 }
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use moescope::analysis::{OpenModel, TokenPlace, analyse};
+use moescope::engine::{Engine, EngineOptions, Execution, Provider};
+use moescope::input::{SAMPLES, decode_sample, preprocess};
 use moescope::model::geometry::{Basis, Geometry, guess};
 use moescope::model::graph::ModelGraph;
 use moescope::model::routers::find_routers;
@@ -9,6 +12,7 @@ use moescope::model::{GridCard, ModelDescription, TokenLayout, TokenOrder, decod
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where an image's tokens stand in a text is told by the text, which is an input: the guess has to say that it assumes.
 const TOLD_BY_ANOTHER_INPUT: [&str; 2] = ["vision-language", "vision-language-dynamo"];
@@ -130,5 +134,52 @@ fn what_is_assumed_is_said() {
             let reason = geometry.reasons.iter().find(|reason| reason.field == field).unwrap();
             assert_eq!(reason.basis, Basis::Assumed, "{name}: {}", reason.text);
         }
+    }
+}
+
+/// What each layer of a row shows on an image: rows and columns of patches, or what its tokens are instead.
+fn shown(engine: &Engine, row: &str) -> Result<Vec<String>, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/zoo/rows/{row}/model.onnx"));
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let model = OpenModel::open(engine, &path, &execution).map_err(|error| error.to_string())?;
+    let image = Arc::new(decode_sample(SAMPLES[0].id).map_err(|error| error.to_string())?);
+    let tensor = preprocess(&image, &model.card.input).map_err(|error| error.to_string())?;
+    let analysis = analyse(engine, &model, &image, &tensor, None).map_err(|error| error.to_string())?;
+    if let Some(unreadable) = analysis.unreadable.first() {
+        return Err(unreadable.clone());
+    }
+    let layers = analysis.places.iter().zip(&analysis.trace.layers).map(|(place, routing)| match place.tokens {
+        TokenPlace::Patches(grid) if grid.num_patches() == routing.num_tokens() => {
+            format!("{} × {}", grid.rows, grid.cols)
+        }
+        TokenPlace::Patches(grid) => format!("{} tokens on {} patches", routing.num_tokens(), grid.num_patches()),
+        TokenPlace::Image => "image".to_owned(),
+        TokenPlace::Unplaced => format!("{} tokens", routing.num_tokens()),
+    });
+    let layers = layers.collect();
+    engine.unload(model.handle).map_err(|error| error.to_string())?;
+    Ok(layers)
+}
+
+/// From a file without a card to patches on an image: several inputs, a batch that is fixed, no class scores, and tokens
+/// of all kinds.
+#[test]
+fn every_kind_of_row_is_fed_an_image_and_shown_on_it() {
+    let engine = Engine::start(EngineOptions::default());
+    for (row, expected) in [
+        ("adaptive-mixtures", &["image"] as &[&str]),
+        ("detr-moe", &["8 × 8", "10 tokens", "10 tokens"]),
+        ("limoe", &["4 × 4", "4 × 4"]),
+        ("mod-squad-dynamo", &["4 × 4"; 8]),
+        ("swin-moe", &["8 × 8", "4 × 4"]),
+        ("variant-channels-last", &["4 × 4", "4 × 4"]),
+        ("vision-language", &["4 × 4", "4 × 4"]),
+        ("vmoe", &["4 × 4", "4 × 4"]),
+        ("vmoe-groups", &["4 × 4", "4 × 4"]),
+        ("windowed-moe", &["8 × 8", "8 × 8"]),
+        ("yolo-moe", &["8 × 8", "image"]),
+    ] {
+        let found = shown(&engine, row).unwrap_or_else(|error| panic!("{row}: {error}"));
+        assert_eq!(found, expected, "{row}");
     }
 }

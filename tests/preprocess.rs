@@ -30,6 +30,29 @@ fn scaling_and_cropping_agree_with_pillow() {
 }
 
 #[test]
+fn letterboxes_agree_with_pillow() {
+    // As LETTERBOXED of make_preprocess.py, with what the input shows in pixels of the image: x, y, width, height.
+    let cases = [
+        ("letterbox-wide", [301, 199], [64, 64], [0.0, -52.1, 301.0, 303.2]),
+        ("letterbox-tall", [33, 121], [64, 64], [-44.65, 0.0, 124.2, 121.0]),
+        ("letterbox-odd", [200, 91], [48, 80], [0.0, -15.167, 200.0, 121.33]),
+        ("letterbox-up", [23, 17], [64, 96], [-1.057, 0.0, 25.38, 17.0]),
+        ("letterbox-line", [900, 3], [64, 64], [0.0, -93.0, 900.0, 192.0]),
+    ];
+    for (name, size, input, seen) in cases {
+        let resize = ResizeCard { rule: ResizeRule::LongerSide, size: 1, filter: ResizeFilter::Bilinear };
+        let card = InputCard { resize, ..card(input, None, ResizeFilter::Bilinear) };
+        let golden = golden(&format!("scaled-{name}.png"));
+        let (mean, largest) = difference(&levels(&pattern(size), &card), &golden);
+        assert!(mean <= 0.1 && largest <= 2, "{name}: mean difference {mean} levels, largest {largest}");
+        let found = preprocess(&pattern(size), &card).unwrap().seen;
+        for (found, expected) in [found.x, found.y, found.width, found.height].into_iter().zip(seen) {
+            assert!((found - expected).abs() <= 0.06, "{name}: {found} is not {expected}");
+        }
+    }
+}
+
+#[test]
 fn every_kind_of_jpeg_agrees_with_pillow() {
     for kind in ["420", "422", "444", "progressive", "restart", "grey", "cmyk", "ycck", "rgb"] {
         let image = decode_file(&golden_path(&format!("decode-{kind}.jpg"))).unwrap();

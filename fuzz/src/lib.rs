@@ -2,20 +2,20 @@
 //! as one likes, `tests/fuzz.rs` with stable Rust for some seconds.
 
 use bytes::Bytes;
-use moescope::model::graph::ModelGraph;
-use moescope::model::routers::find_routers;
-use moescope::model::{decode_model, describe_model, read_model};
+use moescope::model::geometry::guess;
+use moescope::model::routers::routers_of;
+use moescope::model::{ModelDescription, decode_model, describe_model, read_model};
 use std::path::Path;
 
-/// Bytes of a model file: read, checked, described, its card and its routers found. Whatever they are, that ends with a
+/// Bytes of a model file: read, checked, described, its card and its routers found, its geometry guessed. Whatever they are, that ends with a
 /// result.
 pub fn model(bytes: &[u8]) {
     let (nowhere, bytes) = (Path::new("/nowhere/model.onnx"), Bytes::copy_from_slice(bytes));
     match decode_model(nowhere, &bytes) {
         Ok(model) => {
-            if let Ok(graph) = ModelGraph::new(&model) {
-                let _ = find_routers(&graph);
-            }
+            let routers = routers_of(&model);
+            let description = ModelDescription::of(nowhere, bytes.len() as u64, &model);
+            let _ = guess(&description, &model, &routers);
         }
         Err(error) => assert!(error.to_string().len() < 16_384, "a message that nobody can read"),
     }

@@ -8,8 +8,11 @@ use crate::engine::{
     RunResult, Tensor, TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
+use crate::model::geometry::Reason;
 use crate::model::routers::{RouterReport, routers_of};
-use crate::model::{CardSource, ModelCard, ModelDescription, ModelError, decode_model, map_file, sidecar_path};
+use crate::model::{
+    CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, decode_model, map_file, sidecar_path,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +25,8 @@ pub struct OpenModel {
     pub card: ModelCard,
     /// Where the card came from; [`CardSource::Assumed`] is to be marked wherever results are shown.
     pub card_source: CardSource,
+    /// What each field of a guessed card rests on; empty for a card that came with the model.
+    pub reasons: Vec<Reason>,
     /// The files that it was read from, as they were before.
     pub version: ModelVersion,
     /// What the file says about itself.
@@ -71,7 +76,7 @@ impl OpenModel {
         let model = decode_model(path, &file)?;
         let description = ModelDescription::of(path, file.len() as u64, &model);
         let routers = Arc::new(routers_of(&model));
-        let (card, card_source) = description.card()?;
+        let (card, card_source, reasons) = description.card_or_guess(&model, &routers)?;
         let version = version.with(description.external_files.iter().cloned());
         let plan = LayerPlan::new(&card, &routers, &description);
         let load = |edited| {
@@ -93,6 +98,7 @@ impl OpenModel {
             path: path.to_path_buf(),
             card,
             card_source,
+            reasons,
             version,
             description,
             routers,
@@ -141,7 +147,20 @@ impl OpenModel {
             shape: vec![1],
             data: TensorData::I64([top_k as i64].into()),
         });
-        [image].into_iter().chain(top_k).collect()
+        let fixed = self.card.inputs.iter().map(|fixed| self.fixed_input(fixed));
+        [image].into_iter().chain(top_k).chain(fixed).collect()
+    }
+
+    /// A further input with the values that the card gives it; the engine makes them what the graph takes.
+    fn fixed_input(&self, fixed: &FixedInputCard) -> Tensor {
+        let input = self.description.inputs.iter().find(|input| input.name == fixed.name);
+        let is_float = input.is_some_and(|input| input.element.contains("float"));
+        let values = fixed.values();
+        let data = match is_float {
+            true => TensorData::F32(values.map(|value| value as f32).collect::<Vec<_>>().into()),
+            false => TensorData::I64(values.map(|value| value as i64).collect::<Vec<_>>().into()),
+        };
+        Tensor { name: fixed.name.clone(), shape: fixed.shape.clone(), data }
     }
 
     /// Runs the model on one image and gives its outputs as they are.

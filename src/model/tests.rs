@@ -1,10 +1,15 @@
 //! Descriptions and cards of models that are encoded here, and of the fixtures that Python's `onnx` wrote.
 
+use super::geometry::{Basis, Reason, guess};
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     ValueInfoProto,
 };
-use super::{CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, describe_model, read_model};
+use super::routers::routers_of;
+use super::{
+    CardSource, Dim, Layout, ModelCard, ModelDescription, ModelError, decode_model, describe_model, map_file,
+    read_model,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
@@ -282,33 +287,35 @@ fn a_wrong_card_is_told_by_field() {
     }
 }
 
+/// The card of a model, given or guessed.
+fn card_or_guess(path: &Path) -> Result<(ModelCard, CardSource, Vec<Reason>), ModelError> {
+    let file = map_file(path)?;
+    let model = decode_model(path, &file)?;
+    ModelDescription::of(path, file.len() as u64, &model).card_or_guess(&model, &routers_of(&model))
+}
+
 #[test]
-fn a_classifier_without_a_card_gets_an_assumed_one() {
-    let (card, source) = read_model(&fixture("tiny_classifier.onnx")).unwrap().card().unwrap();
+fn a_classifier_without_a_card_gets_a_guessed_one() {
+    let path = fixture("tiny_classifier.onnx");
+    assert!(matches!(read_model(&path).unwrap().card(), Err(ModelError::NoCard { .. })));
+    let (card, source, reasons) = card_or_guess(&path).unwrap();
     assert_eq!(source, CardSource::Assumed);
     assert_eq!((card.input.name.as_str(), card.input.height, card.input.resize.size), ("image", 8, 9));
-    assert_eq!(card.logits, "scores");
-    assert!(card.layers.is_empty() && card.description.contains("assumed"));
+    assert_eq!((card.logits.as_str(), card.layers.len()), ("scores", 0));
+    assert!(card.description.contains("Assumed: ImageNet's mean and deviation"), "{}", card.description);
+    assert!(reasons.iter().any(|reason| reason.field == "input.mean" && reason.basis == Basis::Assumed));
 }
 
 #[test]
-fn an_input_that_could_be_two_things_needs_a_card() {
-    let mut model = read_model(&fixture("tiny_classifier.onnx")).unwrap();
-    let sizes = |sizes: [usize; 4]| Some(sizes.map(Dim::Size).to_vec());
-    for (dims, layout) in [([1, 3, 8, 9], Layout::Nchw), ([1, 8, 9, 3], Layout::Nhwc)] {
-        model.inputs[0].dims = sizes(dims);
-        assert_eq!(model.card().map(|(card, _)| card.input.layout), Ok(layout), "{dims:?}");
-    }
-    for dims in [sizes([1, 3, 9, 3]), sizes([1, 3, 3, 3]), Some(vec![Dim::Any, Dim::Size(3), Dim::Any, Dim::Any])] {
-        model.inputs[0].dims = dims;
-        assert!(matches!(model.card(), Err(ModelError::NoCard { .. })), "{}", model.inputs[0]);
-    }
+fn a_card_that_came_with_the_model_is_not_guessed_over() {
+    let (card, source, reasons) = card_or_guess(&fixture("tiny_moe.onnx")).unwrap();
+    assert_eq!((card.name.as_str(), source, reasons.len()), ("Tiny MoE", CardSource::Metadata, 0));
 }
 
 #[test]
-fn a_model_that_is_no_plain_classifier_needs_a_card() {
-    for (name, text) in [("loop.onnx", "2 inputs"), ("casts.onnx", "x is float32 [3], not an image")] {
-        let error = read_model(&fixture(name)).unwrap().card().unwrap_err().to_string();
+fn a_model_that_takes_no_image_needs_a_card() {
+    for (name, text) in [("loop.onnx", "none of its inputs takes an image"), ("casts.onnx", "x is float32 [3]")] {
+        let error = card_or_guess(&fixture(name)).unwrap_err().to_string();
         assert!(error.contains(text) && error.contains("card.json"), "{error}");
     }
 }
@@ -323,8 +330,11 @@ proptest! {
         let end = (at + bytes.len()).min(model.len());
         model[at..end].copy_from_slice(&bytes[..end - at]);
         model.truncate(cut.max(4096));
-        if let Ok(model) = describe_model(Path::new("model.onnx"), &Bytes::from(model)) {
-            let _ = model.card();
+        let (path, file) = (Path::new("model.onnx"), Bytes::from(model));
+        if let (Ok(description), Ok(model)) = (describe_model(path, &file), decode_model(path, &file)) {
+            let routers = routers_of(&model);
+            let _ = description.card_or_guess(&model, &routers);
+            let _ = guess(&description, &model, &routers);
         }
     }
 }

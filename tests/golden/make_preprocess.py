@@ -26,6 +26,15 @@ SCALED = {
     "same": ((64, 64), (64, 64), 64, Image.BICUBIC),
 }
 
+# name: size of the pattern, (height, width) of the model's input
+LETTERBOXED = {
+    "letterbox-wide": ((301, 199), (64, 64)),
+    "letterbox-tall": ((33, 121), (64, 64)),
+    "letterbox-odd": ((200, 91), (48, 80)),
+    "letterbox-up": ((23, 17), (64, 96)),
+    "letterbox-line": ((900, 3), (64, 64)),
+}
+
 
 def pattern(width: int, height: int) -> Image.Image:
     """Chirps and edges in whole numbers, the same as `pattern` of tests/preprocess.rs."""
@@ -43,6 +52,15 @@ def scaled_and_cropped(image: Image.Image, height: int, width: int, size: int | 
     return scaled.crop((left, top, left + width, top + height))
 
 
+def letterboxed(image: Image.Image, height: int, width: int) -> Image.Image:
+    """As YOLO has it: as large as fits, in the middle of grey 114; of an odd rest the smaller half is left and above."""
+    scale = min(width / image.width, height / image.height)
+    size = tuple(max(1, round(side * scale)) for side in image.size)
+    canvas = Image.new("RGB", (width, height), (114, 114, 114))
+    canvas.paste(image.resize(size, Image.BILINEAR), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return canvas
+
+
 def smooth(width: int, height: int) -> Image.Image:
     """Colours that JPEG keeps well, so that a fault of the decoder stands out."""
     y, x = np.mgrid[:height, :width]
@@ -55,6 +73,8 @@ def main() -> None:
     for name, ((width, height), (out_height, out_width), size, filter) in SCALED.items():
         golden = scaled_and_cropped(pattern(width, height), out_height, out_width, size, filter)
         golden.save(FOLDER / f"scaled-{name}.png", optimize=True)
+    for name, (size, (out_height, out_width)) in LETTERBOXED.items():
+        letterboxed(pattern(*size), out_height, out_width).save(FOLDER / f"scaled-{name}.png", optimize=True)
     photo = smooth(61, 43)
     black = Image.merge("CMYK", [*photo.split(), photo.split()[0].point(lambda level: level // 2)])
     kinds = {

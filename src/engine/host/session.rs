@@ -71,7 +71,7 @@ impl ModelSession {
     /// [`EngineError::Run`] when an input does not fit or ONNX Runtime fails, [`EngineError::Cancelled`].
     pub(super) fn run(&mut self, inputs: &[Tensor], cancels: &Cancels, ticket: u64) -> Result<RunResult, EngineError> {
         tensor::check_inputs(&self.inputs, inputs)?;
-        let values = inputs.iter().map(tensor::to_ort).collect::<Result<Vec<_>, _>>()?;
+        let values = inputs.iter().map(|input| tensor::to_ort(&self.inputs, input)).collect::<Result<Vec<_>, _>>()?;
         let options = Arc::new(quiet_options().map_err(|error| failed(&error))?);
         let in_flight = InFlight::Run(Arc::clone(&options));
         let (outputs, run_secs) = cancels.cancellable(ticket, in_flight, || {

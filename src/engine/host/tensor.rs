@@ -1,4 +1,4 @@
-//! Plain tensors to ONNX Runtime's values and back, without copies: inputs are borrowed, and outputs stay in ONNX Runtime's
+//! Plain tensors to ONNX Runtime's values and back, without copies where nothing has to be converted: inputs are borrowed, and outputs stay in ONNX Runtime's
 //! memory until whoever asked for them has copied them to where they are wanted.
 //!
 //! Outputs are given as 32-bit floats or 64-bit integers: `float16`, `bfloat16` and `float64` become the former, the
@@ -53,11 +53,8 @@ pub(super) fn check_inputs(specs: &[InputSpec], inputs: &[Tensor]) -> Result<(),
         if inputs[..index].iter().any(|other| other.name == input.name) {
             return wrong(format!("input {} is given twice", input.name));
         }
-        let element = match &input.data {
-            TensorData::F32(_) => TensorElementType::Float32,
-            TensorData::I64(_) => TensorElementType::Int64,
-        };
-        if spec.element != Some(element) {
+        let element = element_of(&input.data);
+        if spec.element.is_none_or(|wanted| !is_fed_from(wanted, element)) {
             let wanted = spec.element.map_or_else(|| "no tensor".to_owned(), |wanted| wanted.to_string());
             return wrong(format!("input {} takes {wanted}, not {element}", input.name));
         }
@@ -74,19 +71,83 @@ pub(super) fn check_inputs(specs: &[InputSpec], inputs: &[Tensor]) -> Result<(),
     Ok(())
 }
 
-/// A view of the tensor's values; no copy.
+fn element_of(data: &TensorData) -> TensorElementType {
+    match data {
+        TensorData::F32(_) => TensorElementType::Float32,
+        TensorData::I64(_) => TensorElementType::Int64,
+    }
+}
+
+/// Whether an input of type `wanted` can be fed values that come as `given`: floats as floats and bytes, integers as
+/// integers and truth values.
+fn is_fed_from(wanted: TensorElementType, given: TensorElementType) -> bool {
+    use TensorElementType as Element;
+    match given {
+        Element::Float32 => {
+            matches!(
+                wanted,
+                Element::Float32 | Element::Float16 | Element::Bfloat16 | Element::Float64 | Element::Uint8
+            )
+        }
+        _ => matches!(
+            wanted,
+            Element::Int64
+                | Element::Int32
+                | Element::Int16
+                | Element::Int8
+                | Element::Uint32
+                | Element::Uint16
+                | Element::Uint8
+                | Element::Bool
+        ),
+    }
+}
+
+/// The tensor's values as the graph's input takes them: a view where they are of its type, else a converted copy. Floats
+/// are rounded to the nearest byte; what is too large for a smaller type becomes the largest that it has.
 ///
 /// # Errors
 /// [`EngineError::Run`] when ONNX Runtime does not take the shape.
-pub(super) fn to_ort(tensor: &Tensor) -> Result<(&str, SessionInputValue<'_>), EngineError> {
+pub(super) fn to_ort<'t>(
+    specs: &[InputSpec],
+    tensor: &'t Tensor,
+) -> Result<(&'t str, SessionInputValue<'t>), EngineError> {
+    use TensorElementType as Element;
+    let wanted = specs.iter().find(|spec| spec.name == tensor.name).and_then(|spec| spec.element);
     let shape = tensor.shape.as_slice();
-    let value = match &tensor.data {
-        TensorData::F32(values) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
-        TensorData::I64(values) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
+    let value = match (&tensor.data, wanted.unwrap_or(element_of(&tensor.data))) {
+        (TensorData::F32(values), Element::Float16) => copied(shape, values, |&x| half::f16::from_f32(x)),
+        (TensorData::F32(values), Element::Bfloat16) => copied(shape, values, |&x| half::bf16::from_f32(x)),
+        (TensorData::F32(values), Element::Float64) => copied(shape, values, |&x| f64::from(x)),
+        (TensorData::F32(values), Element::Uint8) => copied(shape, values, |&x| x.round_ties_even() as u8),
+        (TensorData::F32(values), _) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
+        (TensorData::I64(values), Element::Int32) => {
+            copied(shape, values, |&x| x.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+        }
+        (TensorData::I64(values), Element::Int16) => {
+            copied(shape, values, |&x| x.clamp(i16::MIN.into(), i16::MAX.into()) as i16)
+        }
+        (TensorData::I64(values), Element::Int8) => {
+            copied(shape, values, |&x| x.clamp(i8::MIN.into(), i8::MAX.into()) as i8)
+        }
+        (TensorData::I64(values), Element::Uint32) => copied(shape, values, |&x| x.clamp(0, u32::MAX.into()) as u32),
+        (TensorData::I64(values), Element::Uint16) => copied(shape, values, |&x| x.clamp(0, u16::MAX.into()) as u16),
+        (TensorData::I64(values), Element::Uint8) => copied(shape, values, |&x| x.clamp(0, u8::MAX.into()) as u8),
+        (TensorData::I64(values), Element::Bool) => copied(shape, values, |&x| x != 0),
+        (TensorData::I64(values), _) => TensorRef::from_array_view((shape, &**values)).map(SessionInputValue::from),
     };
     value
         .map(|value| (tensor.name.as_str(), value))
         .map_err(|error| EngineError::Run { reason: format!("input {}: {}", tensor.name, error.message()) })
+}
+
+fn copied<'t, S, T: PrimitiveTensorElementType + Debug + Clone + 'static>(
+    shape: &[usize],
+    values: &[S],
+    convert: impl Fn(&S) -> T,
+) -> ort::Result<SessionInputValue<'t>> {
+    let values: Vec<T> = values.iter().map(convert).collect();
+    ort::value::Tensor::from_array((shape.to_vec(), values)).map(SessionInputValue::from)
 }
 
 /// An output. Where no conversion is needed it keeps ONNX Runtime's value alive.

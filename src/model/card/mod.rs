@@ -69,6 +69,18 @@ pub struct FixedInputCard {
     pub fill: Fill,
 }
 
+impl FixedInputCard {
+    /// All its values, row-major.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        let count = self.shape.iter().product();
+        let (same, each) = match &self.fill {
+            Fill::Value(value) => (Some(std::iter::repeat_n(*value, count)), None),
+            Fill::Values(values) => (None, Some(values.iter().copied())),
+        };
+        same.into_iter().flatten().chain(each.into_iter().flatten())
+    }
+}
+
 /// The values of a [`FixedInputCard`], converted to the input's element type when they are fed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

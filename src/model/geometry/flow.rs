@@ -8,6 +8,15 @@ use super::places::Places;
 use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, normal_axis};
 use std::ops::Range;
 
+/// Longer axes are a mistake, or an attempt to use up memory.
+const MAX_SIZE: usize = 1 << 24;
+
+/// Places that are kept in all; what comes after is not followed.
+const MAX_KEPT: usize = 1 << 24;
+
+/// Places that are looked at in all.
+const MAX_WORK: usize = 1 << 28;
+
 /// The places of every value of a graph that has some.
 pub(super) struct Flow<'g, 'a> {
     graph: &'g ModelGraph<'a>,
@@ -21,10 +30,23 @@ impl<'g, 'a> Flow<'g, 'a> {
         let mut flow = Self { graph, places: vec![None; graph.num_values()] };
         let pixels = flow.shape(image).and_then(|shape| Places::of_pixels(&shape, row_axis, col_axis));
         flow.places[image.index()] = pixels;
+        let (mut kept, mut work) = (0_usize, 0_usize);
         for id in graph.node_ids() {
-            for output in 0..graph.node(id).outputs.len() {
-                let places = flow.output(id, output);
-                flow.places[graph.node(id).outputs[output].index()] = places;
+            let node = graph.node(id);
+            let read = node.inputs.iter().flatten().filter_map(|&input| flow.places(input));
+            work = work.saturating_add(read.map(Places::len).sum());
+            if kept > MAX_KEPT || work > MAX_WORK {
+                break;
+            }
+            for (output, &value) in node.outputs.iter().enumerate() {
+                // What the file tells of a shape may contradict what comes out; then neither is believed.
+                let places = flow.output(id, output).filter(|places| {
+                    let fits = |(&told, &size): (&i64, &usize)| told < 0 || usize::try_from(told) == Ok(size);
+                    let shape = places.shape();
+                    graph.shape(value).is_none_or(|told| told.len() == shape.len() && told.iter().zip(shape).all(fits))
+                });
+                kept = kept.saturating_add(places.as_ref().map_or(0, Places::len));
+                flow.places[value.index()] = places;
             }
         }
         flow
@@ -35,7 +57,8 @@ impl<'g, 'a> Flow<'g, 'a> {
     }
 
     fn shape(&self, value: ValueId) -> Option<Vec<usize>> {
-        self.graph.shape(value)?.iter().map(|&size| usize::try_from(size).ok()).collect()
+        let size = |&size: &i64| usize::try_from(size).ok().filter(|&size| size <= MAX_SIZE);
+        self.graph.shape(value)?.iter().map(size).collect()
     }
 
     fn output(&self, id: NodeId, output: usize) -> Option<Places> {
@@ -57,7 +80,7 @@ impl<'g, 'a> Flow<'g, 'a> {
                 self.windowed(node, output)
             }
             "GlobalAveragePool" | "GlobalMaxPool" => {
-                let places = of(0)?;
+                let places = of(0).filter(|places| places.shape().len() > 2)?;
                 places.reduced(&(2..places.shape().len()).collect::<Vec<_>>(), true)
             }
             "Resize" | "Upsample" | "ConvTranspose" | "SpaceToDepth" | "DepthToSpace" => self.rescaled(node),
@@ -157,9 +180,12 @@ impl<'g, 'a> Flow<'g, 'a> {
     fn gemm(&self, node: &Node<'a>) -> Option<Places> {
         let places = self.places(node.input(0)?)?;
         let inner = if self.graph.int(node, "transA") == Some(1) { 0 } else { 1 };
+        if places.shape().len() != 2 {
+            return None;
+        }
         let rows = places.reduced(&[inner], false)?;
         let shape = self.shape(node.output(0)?)?;
-        let rows = rows.reshaped(&[shape[0], 1])?;
+        let rows = rows.reshaped(&[*shape.first()?, 1])?;
         rows.retold(shape)
     }
 
@@ -171,6 +197,9 @@ impl<'g, 'a> Flow<'g, 'a> {
         let mut known = known.filter_map(|(term, input)| Some((term, self.places((*input)?)?)));
         let (term, places) = known.find(|(_, places)| places.is_anywhere())?;
         let letters: Vec<char> = term.chars().collect();
+        if letters.len() != places.shape().len() || shape.len() != result.chars().count() {
+            return None;
+        }
         let inner: Vec<usize> = (0..letters.len()).filter(|&n| !result.contains(letters[n])).collect();
         let outer = places.reduced(&inner, false)?;
         let kept: Vec<char> = letters.into_iter().filter(|&letter| result.contains(letter)).collect();
@@ -185,7 +214,7 @@ impl<'g, 'a> Flow<'g, 'a> {
 
     /// Convolutions and pools: each window belongs where its middle is.
     fn windowed(&self, node: &Node<'a>, output: usize) -> Option<Places> {
-        let input = self.places(node.input(0)?)?;
+        let input = self.places(node.input(0)?).filter(|places| places.shape().len() > 2)?;
         let input = &input.reduced(&[1], true)?;
         let mut shape = self.shape(node.output(output)?)?;
         let weight = node.input(if node.op == "QLinearConv" { 3 } else { 1 });
@@ -196,21 +225,22 @@ impl<'g, 'a> Flow<'g, 'a> {
         let list = |name: &str| self.graph.ints(node, name).unwrap_or(&[]);
         let (pads, strides, dilations) = (list("pads"), list("strides"), list("dilations"));
         let padding = self.graph.text(node, "auto_pad").unwrap_or("NOTSET");
-        let channels = shape[1];
-        shape[1] = 1;
+        let channels = std::mem::replace(shape.get_mut(1)?, 1);
         let mut places = input.clone();
         let mut longest = 1.0_f32;
         for (n, &side) in window.iter().enumerate() {
             let at = |list: &[i64], default: i64| list.get(n).copied().unwrap_or(default);
             let (axis, stride) = (n + 2, at(strides, 1).max(1));
-            let reach = (at(dilations, 1) * (side as i64 - 1)).max(0);
-            let missing = (*shape.get(axis)? as i64 - 1) * stride + reach + 1 - *input.shape().get(axis)? as i64;
+            // Numbers from the file: products may leave what 64 bits hold.
+            let reach = at(dilations, 1).saturating_mul(side.saturating_sub(1) as i64).max(0);
+            let covered = (*shape.get(axis)? as i64 - 1).saturating_mul(stride).saturating_add(reach);
+            let missing = covered.saturating_add(1).saturating_sub(*input.shape().get(axis)? as i64);
             let begin = match padding {
                 "SAME_UPPER" => missing.max(0) / 2,
                 "SAME_LOWER" => (missing.max(0) + 1) / 2,
                 _ => at(pads, 0),
             };
-            let middle = |n: usize| (n as i64 * stride - begin) as f32 + reach as f32 / 2.0;
+            let middle = |n: usize| (n as i64).saturating_mul(stride).saturating_sub(begin) as f32 + reach as f32 / 2.0;
             places = places.resampled(axis, &(0..shape[axis]).map(middle).collect::<Vec<_>>())?;
             longest = longest.max(stride as f32);
         }
@@ -220,7 +250,7 @@ impl<'g, 'a> Flow<'g, 'a> {
 
     /// A map in another size: each element belongs where it lies on the map.
     fn rescaled(&self, node: &Node<'a>) -> Option<Places> {
-        let input = self.places(node.input(0)?)?;
+        let input = self.places(node.input(0)?).filter(|places| places.shape().len() > 2)?;
         let shape = self.shape(node.output(0)?)?;
         let mut places = input.reduced(&[1], true)?;
         let mut widest = 0.0_f32;
@@ -296,9 +326,10 @@ impl<'g, 'a> Flow<'g, 'a> {
         for (n, &axis) in axes.iter().enumerate() {
             let axis = normal_axis(axis, rank)?;
             let (before, after) = (*pads.get(n)?, *pads.get(n + axes.len())?);
-            if (before, after) != (0, 0) {
+            let is_sound = |pad: i64| pad.unsigned_abs() <= MAX_SIZE as u64;
+            if (before, after) != (0, 0) && is_sound(before) && is_sound(after) {
                 let size = i64::try_from(places.shape()[axis]).ok()?;
-                let end = size.checked_add(after).filter(|&end| end - before < 1 << 24)?;
+                let end = size + after;
                 let index = |at: i64| usize::try_from(at).ok().filter(|_| at < size);
                 places = places.picked(axis, &(-before..end).map(index).collect::<Vec<_>>())?;
             }
@@ -324,7 +355,9 @@ impl<'g, 'a> Flow<'g, 'a> {
                 ints.iter().map(|&index| normal_axis(index, size).map(Some)).collect::<Option<_>>()?
             }
             None if !places.varies(axis) => {
-                vec![Some(0); self.shape(indices)?.iter().product()]
+                let sizes = self.shape(indices)?;
+                let count = sizes.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+                vec![Some(0); count.filter(|&count| count <= MAX_SIZE)?]
             }
             None => return None,
         };

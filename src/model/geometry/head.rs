@@ -72,7 +72,7 @@ impl Head {
     /// The layout that the first convolution asks for: it wants the colours on axis 1.
     pub fn layout(&self, graph: &ModelGraph<'_>) -> Option<Layout> {
         let conv = graph.node(self.conv?);
-        let channels = graph.shape(conv.input(1)?)?.get(1)? * graph.int(conv, "group").unwrap_or(1);
+        let channels = graph.shape(conv.input(1)?)?.get(1)?.saturating_mul(graph.int(conv, "group").unwrap_or(1));
         match self.axes.get(1)? {
             1 if channels == 3 => Some(Layout::Nchw),
             3 if channels == 3 => Some(Layout::Nhwc),

@@ -159,7 +159,7 @@ impl<'a> Candidate<'a> {
     fn dynamic_size(&self, graph: &ModelGraph<'_>) -> (usize, usize, Basis, String) {
         let embedded = self.head.patch_side(graph).and_then(|side| {
             let (rows, cols, name) = embedded_grid(graph, self.value)?;
-            Some((rows * side as usize, cols * side as usize, side, name))
+            Some((rows.checked_mul(side as usize)?, cols.checked_mul(side as usize)?, side, name))
         });
         match embedded {
             Some((height, width, side, name)) => {

@@ -11,6 +11,9 @@ use crate::model::{Fill, FixedInputCard, ModelDescription, TopKCard};
 /// Tokens of a text of any length.
 const USUAL_TOKENS: i64 = 16;
 
+/// Longer texts are a mistake.
+const MAX_TOKENS: usize = 1 << 20;
+
 /// The model with a size for every axis of its inputs: the image's as found, one image at a time, and for the others 1
 /// on the first axis, else a few tokens.
 pub(super) fn with_sizes(model: &ModelProto, image: &Image) -> ModelProto {
@@ -87,8 +90,9 @@ pub(super) fn fixed(
 
 fn fill(graph: &ModelGraph<'_>, value: ValueId, shape: &[usize], told: &Told) -> (Fill, String) {
     let patches = told.grid.rows * told.grid.cols;
-    let count: usize = shape.iter().product();
-    if let Some(placeholder) = placeholder(graph, value).filter(|_| patches <= count) {
+    let count = shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size)).unwrap_or(usize::MAX);
+    let is_text = (patches..=MAX_TOKENS).contains(&count);
+    if let Some(placeholder) = placeholder(graph, value).filter(|_| is_text) {
         // As the tokens of the routers were assumed to lie: the image first, then the text.
         let prefix = told.grid.prefix_tokens.min(count - patches);
         let token = |n: usize| if (prefix..prefix + patches).contains(&n) { placeholder as f64 } else { 0.0 };

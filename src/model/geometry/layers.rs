@@ -149,7 +149,8 @@ fn num_tokens(graph: &ModelGraph<'_>, value: ValueId, expert_axis: Option<usize>
     let shape = graph.shape(value)?;
     let others = shape.iter().enumerate().filter(|&(axis, _)| Some(axis) != expert_axis);
     let sizes = others.map(|(_, &size)| usize::try_from(size).ok()).collect::<Option<Vec<_>>>()?;
-    expert_axis.map(|_| sizes.iter().product::<usize>() / batch)
+    let all = sizes.iter().try_fold(1_usize, |all, &size| all.checked_mul(size))?;
+    expert_axis.map(|_| all / batch)
 }
 
 /// The grid of the first layer that makes something else of pixels.

@@ -23,7 +23,6 @@ mod tokens;
 pub use normalization::Normalization;
 pub use reason::{Basis, Reason};
 
-use super::card_source::assumed_resize;
 use super::graph::ModelGraph;
 use super::labels::imagenet_labels;
 use super::proto::ModelProto;
@@ -87,7 +86,7 @@ pub fn guess(
     let card = ModelCard {
         schema: ModelCard::SCHEMA.into(),
         name: description.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        description: String::new(),
+        description: assumptions(&reasons),
         license: String::new(),
         input,
         inputs,
@@ -101,6 +100,18 @@ pub fn guess(
         parameters: Some(ParameterCard { total: report.parameters.total, activated: BTreeMap::new() }),
     };
     Ok(Geometry { card, reasons: reasons.0 })
+}
+
+/// What is assumed of how an image is fed, in a sentence.
+fn assumptions(reasons: &Reasons) -> String {
+    let assumed = reasons.0.iter().filter(|reason| reason.basis == Basis::Assumed && reason.field != "input.std");
+    let texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
+    format!("No model card. {}", texts.join(" "))
+}
+
+/// 256 for 224 pixels, as torchvision's classifiers have it.
+fn usual_resize(size: u32) -> u32 {
+    (f64::from(size) * 256.0 / 224.0).round() as u32
 }
 
 /// The rule of the first router; each layer has its own besides.
@@ -131,7 +142,7 @@ fn input_card(
         let text = "Detectors are fed the whole image; here it is stretched.";
         (ResizeRule::Stretch, CropRule::None, image.height.max(image.width), text.to_owned())
     } else {
-        let size = assumed_resize(image.height.max(image.width));
+        let size = usual_resize(image.height.max(image.width));
         let text = format!("Usual for classifiers: the shorter side at {size} pixels, and the middle of it.");
         (ResizeRule::ShorterSide, CropRule::Center, size, text)
     };

@@ -78,6 +78,11 @@ impl Places {
         })
     }
 
+    /// Number of places that are stored.
+    pub fn len(&self) -> usize {
+        self.array.len()
+    }
+
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -224,6 +229,9 @@ impl Places {
     /// Axes whose elements become one.
     pub fn reduced(&self, axes: &[usize], keep: bool) -> Option<Self> {
         let mut array = self.array.clone();
+        if axes.iter().any(|&axis| axis >= self.shape.len()) {
+            return None;
+        }
         for &axis in axes.iter().filter(|&&axis| self.varies(axis)) {
             let folded = array.fold_axis(Axis(axis), Place::NOWHERE, |a, b| a.union(*b));
             array = folded.insert_axis(Axis(axis)).into_shared();

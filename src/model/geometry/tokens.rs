@@ -36,13 +36,10 @@ pub(super) fn tokens_of(places: &Places, expert_axis: Option<usize>, batch: usiz
     let varying = (0..rank).filter(|&axis| Some(axis) != experts && places.varies(axis));
     // Axes along which no place changes are images, heads, or halves of keys.
     let count: usize = varying.map(|axis| places.shape()[axis]).product();
-    if !places.is_anywhere() {
-        let sizes = (0..rank).filter(|&axis| Some(axis) != experts).map(|axis| places.shape()[axis]);
-        return Some(unplaced(sizes.product::<usize>() / batch));
-    }
-    if count == 1 {
-        let sizes = (0..rank).filter(|&axis| Some(axis) != experts).map(|axis| places.shape()[axis]);
-        return Some(unplaced(sizes.product::<usize>() / batch));
+    if count == 1 || !places.is_anywhere() {
+        let mut sizes = (0..rank).filter(|&axis| Some(axis) != experts).map(|axis| places.shape()[axis]);
+        let all = sizes.try_fold(1_usize, usize::checked_mul)?;
+        return Some(unplaced(all / batch));
     }
     let all: Vec<Place> = places.iter().collect();
     // The images of a batch follow one another, each with the same places.
@@ -96,10 +93,16 @@ fn distinct(values: impl Iterator<Item = f32>) -> Vec<f32> {
     values
 }
 
+/// Larger grids are not tried for windows.
+const MAX_WINDOWED: usize = 1 << 16;
+
 /// The order in which tokens walk over the cells of a grid: the one of all that the card knows that gives these cells.
 fn order(cells: &[usize], rows: usize, cols: usize) -> Option<TokenOrder> {
     if cells.iter().copied().eq(0..rows * cols) {
         return Some(TokenOrder::RowMajor);
+    }
+    if cells.len() > MAX_WINDOWED {
+        return None;
     }
     // A window begins where the shift put it, and its first row ends where the walk leaves the row.
     let (shift_rows, shift_cols) = (cells[0] / cols, cells[0] % cols);

@@ -52,6 +52,7 @@ pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
         path: path.into(),
         card: serde_json::from_value(card).unwrap(),
         card_source: CardSource::Metadata,
+        reasons: Vec::new(),
         version: ModelVersion::look(path.as_ref(), []),
         description: ModelDescription {
             path: path.into(),
