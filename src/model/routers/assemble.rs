@@ -50,11 +50,12 @@ fn roots(graph: &ModelGraph<'_>, candidate: &Candidate) -> Vec<ValueId> {
     roots
 }
 
-/// The axis of experts of a root; where a reshape hides it, the axis along which the first seed chooses.
+/// The axis of experts of a root; where a reshape hides it, the axis along which the seed that takes it chooses.
 fn root_axis(graph: &ModelGraph<'_>, candidate: &Candidate, root: ValueId) -> Option<usize> {
     let rank = graph.shape(root)?.len();
     expert_axis(graph, candidate.raw, root).or_else(|| {
-        let node = graph.node(candidate.seeds[0]);
+        let number = candidate.logits.iter().position(|&logits| logits == root);
+        let node = graph.node(number.map_or(candidate.seeds[0], |number| candidate.readers[number]));
         graph.axis(node, if node.op == "ArgMax" { 0 } else { -1 }, rank)
     })
 }
@@ -112,6 +113,8 @@ impl Plan {
         widths.dedup();
         if slots {
             widths.extend(slot_counts(graph, walk));
+            widths.sort_unstable();
+            widths.dedup();
         }
         if widths.is_empty() && (walk.width == Some(1) || main.is_some_and(|main| main.among == Some(1))) {
             return Err("it weights one thing only");
@@ -222,8 +225,15 @@ impl Plan {
             .iter()
             .copied()
             .filter(|&root| candidate.half_keys.is_none() && fused_function(graph, root) == ScoreFunction::None)
-            .min_by_key(|&root| graph.producer(root));
+            .min_by_key(|&root| {
+                // Slots of all experts in one axis are what the combine weights have, too.
+                let slots = root_axis(graph, candidate, root).and_then(|axis| graph.shape(root)?.get(axis).copied());
+                (std::cmp::Reverse(slots.filter(|_| self.slots)), graph.producer(root))
+            });
         let chosen = walk.findings.ids.filter(|(ids, _)| !graph.value(*ids).name.is_empty());
+        // Of several choices that are made one after the other, no tensor may have all.
+        let several = self.main.is_some_and(|main| main.cascaded) && self.named.top_k.is_some_and(|k| k > 1);
+        let chosen = chosen.filter(|(_, axis)| !several || axis.is_some());
         let (ids, weights) = match candidate.half_keys {
             Some((pairs, _)) => pair_tensors(graph, pairs),
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
@@ -297,10 +307,23 @@ fn pair_tensors(graph: &ModelGraph<'_>, pairs: NodeId) -> (Option<Ids>, Option<W
     (ids.map(|ids| (ids, last(ids))), weights.map(|weights| (weights, last(weights), false)))
 }
 
-/// The axes of slots that could be experts: in a layout [.., experts, slots], the axis before the last.
+/// What the axes of slots tell of the number of experts: in a layout [.., tokens, experts, slots] it is the axis before
+/// the last, in a layout [.., tokens, slots of all experts] a divisor of the last.
 fn slot_counts(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Vec<i64> {
-    let shapes = walk.findings.softmaxes.iter().filter_map(|(_, value, _)| graph.shape(*value));
-    shapes.filter_map(|shape| shape.iter().rev().nth(1).copied()).filter(|&size| size > 1).collect()
+    let mut counts = Vec::new();
+    for (node, value, scores) in &walk.findings.softmaxes {
+        let Some(shape) = graph.shape(*value) else { continue };
+        let along = graph.axis(graph.node(*node), -1, shape.len());
+        if !scores.over_tokens {
+            counts.extend(along.and_then(|axis| shape.get(axis).copied()));
+        } else if let (Some(tokens), [.., experts, _]) = (along, shape)
+            && tokens + 2 < shape.len()
+        {
+            counts.push(*experts);
+        }
+    }
+    counts.retain(|&size| size > 1);
+    counts
 }
 
 fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {

@@ -37,6 +37,8 @@ struct Labels<'r, 'g, 'a> {
     inside: FastSet<NodeId>,
     of: FastMap<ValueId, Label>,
     picks: Vec<NodeId>,
+    /// Sums that an expert's part was added to: what else they add up is not its own.
+    sums: FastSet<NodeId>,
     /// Whether tokens that were sorted by expert are divided among the experts.
     divides_tokens: bool,
     by_hit: bool,
@@ -80,7 +82,16 @@ pub(super) fn find_branches(
 
 impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
     fn new(graph: &'g ModelGraph<'a>, region: &'r Region, inside: FastSet<NodeId>, picks: Vec<NodeId>) -> Self {
-        Self { graph, region, inside, of: FastMap::default(), picks, divides_tokens: false, by_hit: false }
+        Self {
+            graph,
+            region,
+            inside,
+            of: FastMap::default(),
+            picks,
+            sums: FastSet::default(),
+            divides_tokens: false,
+            by_hit: false,
+        }
     }
 
     /// Gives labels where one expert is picked, and lets them flow forward.
@@ -91,6 +102,9 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             let label = self.graph.data_inputs(node).filter_map(|input| self.of.get(&input).copied()).reduce(join);
             if let Some(label) = label {
                 self.of.extend(node.outputs.iter().map(|&output| (output, label)));
+                if matches!(node.op, "Add" | "Sum") {
+                    self.sums.insert(id);
+                }
                 continue;
             }
             // Tokens that were sorted by expert are split among the experts; everything else is picked from what the
@@ -137,8 +151,12 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
                     usize::try_from(axis).ok().and_then(|axis| shape.get(axis).copied()).unwrap_or(-1)
                 });
                 let start = if start < 0 && size > 0 { start + size } else { start };
-                let one = end == start + 1 || size > 0 && start == size - 1 && end >= size;
-                (one && fits(size)).then(|| vec![start])
+                let end = if end < 0 && size > 0 { end + size } else { end };
+                // One expert's column, or the slots of one of so many experts, which are as many for each.
+                let len = if size > 0 { end.min(size) - start } else { end - start };
+                let parts = size.checked_div(len).unwrap_or(0);
+                let is_part = parts > 1 && parts * len == size && start % len == 0 && widths.contains(&parts);
+                (len == 1 && fits(size) || len > 1 && is_part).then(|| vec![start / len])
             }
             "Split" => {
                 let count = node.outputs.len() as i64;
@@ -172,7 +190,7 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             let readers = node.outputs.iter().flat_map(|&output| self.graph.data_consumers(output));
             let mut label = None;
             for reader in readers.filter(|reader| self.inside.contains(reader)) {
-                let of_reader = self.label_of(self.graph.node(reader));
+                let of_reader = self.label_of(self.graph.node(reader)).filter(|_| !self.sums.contains(&reader));
                 // What nobody labelled reads belongs to no expert alone.
                 label = Some(join(label.unwrap_or(of_reader.unwrap_or(Label::Many)), of_reader.unwrap_or(Label::Many)));
             }
@@ -210,7 +228,7 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
         for &id in &self.region.nodes {
             let node = self.graph.node(id);
             let Some(Label::One(label)) = self.label_of(node) else { continue };
-            for input in self.graph.data_inputs(node).filter(|&input| self.is_weight(input)) {
+            for input in self.graph.data_inputs(node).filter(|&input| self.is_weight(node, input)) {
                 let known = users.get(&input).copied();
                 users.insert(input, known.map_or(Label::One(label), |known| join(known, Label::One(label))));
                 weights.entry(label).or_default().push((input, node.op));
@@ -267,10 +285,13 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
         self.graph.shape(weight).map_or(0, <[i64]>::len)
     }
 
-    fn is_weight(&self, value: ValueId) -> bool {
+    /// Products have matrices; everything else has vectors, such as a bias. What has more axes there are the zeros that a
+    /// sum begins with.
+    fn is_weight(&self, node: &Node<'_>, value: ValueId) -> bool {
         let of = self.graph.value(value);
         let is_number = is_float(of.element) || is_quantized(of.element) || of.element == 0;
-        !of.is_data && is_number && self.graph.num_elements(value).is_none_or(|count| count > 1)
+        let axes = self.graph.shape(value).map_or(1, |shape| shape.iter().filter(|&&size| size != 1).count());
+        !of.is_data && is_number && if is_product(node.op) { axes > 0 } else { axes == 1 }
     }
 }
 

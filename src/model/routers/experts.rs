@@ -142,8 +142,20 @@ fn in_region(
         let width = looped[0].2;
         return Some(tensors(ExpertForm::Loop, &looped, width, region, false));
     }
-    let branches = find_branches(graph, walk, &region, &cone, widths)?;
+    // A branch for each expert, and with several slots per expert, a part of the slots for each branch.
+    let parts = if slots { divisors(widths) } else { widths.to_vec() };
+    let mut branches = find_branches(graph, walk, &region, &cone, &parts)?;
+    if slots {
+        branches.width = branches.weights.len();
+    }
     Some(Found { by_hit: branches.by_hit || frozen, ..of_branches(branches, region) })
+}
+
+/// All that divides one of several numbers, 1 left out.
+fn divisors(numbers: &[i64]) -> Vec<i64> {
+    /// More experts than this come in stacked weights, not in branches.
+    const MAX_BRANCHES: i64 = 4096;
+    (2..=MAX_BRANCHES).filter(|part| numbers.iter().any(|number| number % part == 0)).collect()
 }
 
 fn tensors(

@@ -76,6 +76,8 @@ pub(super) struct Picked {
     pub axis: Option<usize>,
     /// Number of operations that changed them since they were picked.
     pub stage: u32,
+    /// Whether their function saw some of the experts only.
+    pub of_part: bool,
     /// Whether they are maxima: the weights of an `ArgMax`, or a part of a softmax that is written out.
     pub of_max: bool,
 }
@@ -125,6 +127,8 @@ pub(super) struct Findings {
     pub softmaxes: Vec<(NodeId, ValueId, Scores)>,
     /// The chosen experts, collected from several choices.
     pub ids: Option<(ValueId, Option<usize>)>,
+    /// How many of the chosen count, where some of them are cut off.
+    pub front: Option<i64>,
     /// Places in the experts' buffers are limited.
     pub capacity: Option<Capacity>,
     /// The fewest experts that reach a sum are taken.

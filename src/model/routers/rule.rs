@@ -21,11 +21,14 @@ pub(super) fn name_choice(graph: &ModelGraph<'_>, findings: &Findings, main: Cho
         "ArgMax" => (Some(steps), TopKSource::Operator),
         _ => k_of(graph, main),
     };
+    let k = findings.front.and_then(|front| usize::try_from(front).ok()).filter(|_| k.is_some()).or(k);
     let top_k = if findings.choices.iter().any(|choice| choice.cascaded) { k.map(|k| k.max(steps)) } else { k };
     let (rule, score) = match weights {
         _ if main.of_tokens => (GatingRule::ExpertChoice, main.scores.function),
         // One after the other, each weighted among what is near it (Liu et al.: GRIN, 2024).
-        Some(weights) if main.cascaded && node.op == "ArgMax" => (GatingRule::ArgMax, of_weights(weights).1),
+        Some(weights) if main.cascaded && node.op == "ArgMax" && weights.of_part => {
+            (GatingRule::ArgMax, of_weights(weights).1)
+        }
         Some(weights) => of_weights(weights),
         None if node.op == "ArgMax" => (GatingRule::ArgMax, main.scores.function),
         None => (GatingRule::Other, main.scores.function),

@@ -14,6 +14,8 @@ pub(super) struct Candidate {
     pub logits: Vec<ValueId>,
     /// The nodes that choose or weight, in order.
     pub seeds: Vec<NodeId>,
+    /// For each of `logits`, the first of those that takes them.
+    pub readers: Vec<NodeId>,
     /// The choice among pairs of half keys, with the two choices that made them.
     pub half_keys: Option<(NodeId, [NodeId; 2])>,
 }
@@ -31,11 +33,13 @@ pub(super) fn candidates(graph: &ModelGraph<'_>) -> (Vec<Candidate>, LookedAt) {
             raw,
             logits: Vec::new(),
             seeds: Vec::new(),
+            readers: Vec::new(),
             half_keys: None,
         });
         candidate.seeds.push(id);
         if !candidate.logits.contains(&logits) {
             candidate.logits.push(logits);
+            candidate.readers.push(id);
         }
         if let (Some(halves), "TopK") = (half_keys, node.op) {
             candidate.half_keys = Some((id, halves));

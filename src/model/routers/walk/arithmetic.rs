@@ -2,7 +2,7 @@
 
 use super::super::kinds::{Kind, MaskOf, Picked, Scores};
 use super::super::report::ScoreFunction;
-use super::super::scores::{is_noise, moved_axis};
+use super::super::scores::{is_noise, moved_axis, skip_passive};
 use super::{Walk, picked};
 use crate::model::graph::{Node, NodeId, ValueId};
 
@@ -56,7 +56,8 @@ impl<'a> Walk<'_, 'a> {
     pub(super) fn of_two(&mut self, _: NodeId, node: &Node<'a>, inputs: [ValueId; 2], a: Kind, b: Kind) -> Kind {
         match (node.op, a, b) {
             ("Div", Kind::Exponents(scores), Kind::SumOf(_)) => {
-                let made = Scores { function: ScoreFunction::Softmax, ..scores };
+                let over_tokens = self.sums_tokens(inputs[1], scores);
+                let made = Scores { function: ScoreFunction::Softmax, over_tokens, ..scores };
                 if let Some(&output) = node.outputs.first()
                     && let Some(id) = self.graph.producer(output)
                 {
@@ -100,6 +101,8 @@ impl<'a> Walk<'_, 'a> {
                 });
                 if spread { Kind::Other } else { Kind::Picked(p) }
             }
+            // The weights of two choices that are made one after the other.
+            ("Add", Kind::Picked(p), Kind::Picked(_)) if !p.dense => Kind::SumOf(inputs[0]),
             ("Sub", Kind::Scores(scores), Kind::SumOf(_)) => Kind::Scores(scores),
             ("Sub", Kind::Scores(scores), Kind::Picked(_)) => Kind::Scores(scores),
             ("Sub", Kind::Picked(p), _) => Kind::Picked(p),
@@ -115,10 +118,26 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    pub(super) fn product(&self, node: &Node<'a>) -> Kind {
-        let kinds = node.inputs.iter().flatten().filter_map(|&input| self.kind(input));
-        let only_masks = kinds.clone().all(|kind| matches!(kind, Kind::Mask(_)));
-        if only_masks && kinds.count() > 0 { Kind::Mask(MaskOf::Choice) } else { Kind::Other }
+    /// Whether a sum of scores goes over tokens rather than experts.
+    fn sums_tokens(&self, sum: ValueId, scores: Scores) -> bool {
+        let node = self.graph.producing(skip_passive(self.graph, sum)).map(|(_, node)| node);
+        let axes = node.filter(|node| node.op == "ReduceSum").and_then(|node| self.graph.reduced_axes(node));
+        matches!((axes, scores.axis), (Some(axes), Some(experts)) if !axes.contains(&experts))
+    }
+
+    pub(super) fn product(&self, node: &Node<'a>, value: ValueId) -> Kind {
+        let kinds: Vec<Kind> = node.inputs.iter().flatten().filter_map(|&input| self.kind(input)).collect();
+        let rank = |value: Option<ValueId>| value.and_then(|value| self.graph.shape(value)).map(<[i64]>::len);
+        match kinds.as_slice() {
+            [Kind::Scores(scores), Kind::Mask(MaskOf::Choice)] | [Kind::Mask(MaskOf::Choice), Kind::Scores(scores)]
+                if scores.function != ScoreFunction::None && rank(Some(value)) < rank(node.input(0)) =>
+            {
+                // Summed up over the experts, the score of the one that the mask says yes to.
+                Kind::Picked(picked(*scores, false, None))
+            }
+            [Kind::Mask(_), ..] if kinds.iter().all(|kind| matches!(kind, Kind::Mask(_))) => Kind::Mask(MaskOf::Choice),
+            _ => Kind::Other,
+        }
     }
 
     pub(super) fn reduce(&mut self, node: &Node<'a>) -> Kind {

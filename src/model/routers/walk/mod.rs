@@ -168,7 +168,7 @@ impl<'g, 'a> Walk<'g, 'a> {
                 _ => Kind::Other,
             },
             "Add" | "Sub" | "Mul" | "Div" | "Min" | "Max" | "Mod" | "Pow" => self.arithmetic(id, node),
-            "Einsum" | "MatMul" => self.product(node),
+            "Einsum" | "MatMul" => self.product(node, value),
             op if op.starts_with("Reduce") || op == "LpNormalization" => self.reduce(node),
             op if is_passive(op) => self.passive(node, value),
             _ => Kind::Other,
@@ -193,7 +193,7 @@ impl<'g, 'a> Walk<'g, 'a> {
         for &output in self.nodes().flat_map(|id| &self.graph.node(id).outputs) {
             let Some(Kind::Picked(picked)) = self.kind(output) else { continue };
             let used = self.graph.value(output).is_output || !self.graph.consumers(output).is_empty();
-            if !used || picked.of_max && of_top_k {
+            if !used || picked.of_max && of_top_k || !self.has_all_choices(output, picked) {
                 continue;
             }
             let better = best.is_none_or(|(_, known)| {
@@ -205,6 +205,12 @@ impl<'g, 'a> Walk<'g, 'a> {
             }
         }
         best
+    }
+
+    /// Whether there is a weight for each choice that counts, and for no other.
+    fn has_all_choices(&self, value: ValueId, picked: Picked) -> bool {
+        let size = picked.axis.and_then(|axis| self.graph.shape(value)?.get(axis).copied());
+        picked.dense || self.findings.front.is_none() || size == self.findings.front
     }
 
     /// √softplus begins as softplus, which is no score yet.
@@ -223,6 +229,7 @@ fn picked(scores: Scores, dense: bool, axis: Option<usize>) -> Picked {
         dense,
         axis,
         stage: 0,
+        of_part: scores.masked.is_some(),
         of_max: false,
     }
 }

@@ -66,7 +66,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// A part of an axis: one expert's column, the first choices, or the least value that was kept.
-    pub(super) fn part(&self, node: &Node<'a>, _: usize, value: ValueId) -> Kind {
+    pub(super) fn part(&mut self, node: &Node<'a>, output: usize, value: ValueId) -> Kind {
         let kind = node.input(0).and_then(|input| self.kind(input));
         let shapes = node.input(0).and_then(|input| self.graph.shape(input)).zip(self.graph.shape(value));
         let cut = shapes.and_then(|(whole, part)| (0..part.len()).find(|&axis| whole.get(axis) != part.get(axis)));
@@ -76,7 +76,22 @@ impl<'a> Walk<'_, 'a> {
             }
             Some(kind @ (Kind::Scores(_) | Kind::Mask(_) | Kind::Places | Kind::Sorted(_))) => kind,
             Some(Kind::Ids { .. } | Kind::Picked(_)) if cut.is_none() => kind.unwrap_or(Kind::Other),
+            Some(Kind::Ids { axis }) if cut.is_some() && cut == axis && self.is_front(node, output) => {
+                self.findings.front = cut.and_then(|axis| self.graph.shape(value)?.get(axis).copied());
+                self.add_ids(Some(value), axis)
+            }
+            Some(Kind::Picked(picked)) if cut.is_some() && cut == picked.axis && self.is_front(node, output) => {
+                Kind::Picked(picked)
+            }
             _ => Kind::Other,
+        }
+    }
+
+    /// Whether a part is the first of its axis.
+    fn is_front(&self, node: &Node<'a>, output: usize) -> bool {
+        match node.op {
+            "Split" => output == 0,
+            _ => node.input(1).and_then(|starts| self.graph.const_int(starts)) == Some(0),
         }
     }
 
