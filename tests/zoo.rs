@@ -9,7 +9,7 @@ mod compare;
 mod row;
 
 use bytes::Bytes;
-use compare::compare;
+use compare::{compare, compare_kept};
 use moescope::engine::{
     EditedModel, Engine, EngineOptions, Execution, LoadRequest, ModelHandle, Provider, RunRequest, Tensor,
 };
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Fewer rows than this, and rows were lost.
-const ROWS: usize = 94;
+const ROWS: usize = 100;
 
 /// A row's model, decoded.
 fn decoded(row: &Row) -> (Bytes, ModelProto) {
@@ -113,13 +113,14 @@ fn what_is_wrong_with_an_export_is_said() {
 }
 
 /// The tensors of a router that can be shown, with their roles.
-fn tensors(router: &Router) -> [(&'static str, Option<&TensorRef>); 4] {
+fn tensors(router: &Router) -> [(&'static str, Option<&TensorRef>); 5] {
     let tensors = &router.tensors;
     [
         ("gate_logits", tensors.gate_logits.as_ref()),
         ("gate_probs", tensors.gate_probs.as_ref()),
         ("expert_ids", tensors.expert_ids.as_ref()),
         ("combine_weights", tensors.combine_weights.as_ref()),
+        ("kept", tensors.kept.as_ref().map(|kept| &kept.tensor)),
     ]
 }
 
@@ -166,7 +167,13 @@ fn what_is_found_computes_what_pytorch_computed() {
             for (number, (router, truth)) in shown.report.routers.iter().zip(row.routers()).enumerate() {
                 for (role, tensor) in tensors(router) {
                     let tensor = tensor.map(|tensor| (tensor, outputs[shown.outputs[&key(tensor)].as_str()]));
-                    match compare(&mut golden, row, [input, number], truth, role, tensor) {
+                    let place_axis = router.tensors.kept.as_ref().and_then(|kept| kept.place_axis);
+                    let compared_now = if role == "kept" {
+                        compare_kept(&mut golden, row, [input, number], truth, tensor, place_axis)
+                    } else {
+                        compare(&mut golden, row, [input, number], truth, role, tensor)
+                    };
+                    match compared_now {
                         Ok(true) => *compared.entry(role).or_default() += 1,
                         Ok(false) => {}
                         Err(fault) => {
@@ -182,4 +189,5 @@ fn what_is_found_computes_what_pytorch_computed() {
     for role in ["gate_logits", "gate_probs", "expert_ids", "combine_weights"] {
         assert!(compared[role] >= 250, "{role}: only {} compared", compared[role]);
     }
+    assert!(compared["kept"] >= 30, "kept: only {} compared", compared["kept"]);
 }

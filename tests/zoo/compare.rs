@@ -68,11 +68,44 @@ pub fn compare(
     }
 }
 
+/// The same for what tells which choices their experts had room for: `Ok(false)` where experts take any number of tokens.
+pub fn compare_kept(
+    golden: &mut Golden,
+    row: &Row,
+    [input, router]: [usize; 2],
+    truth: &Value,
+    found: Option<(&TensorRef, &Tensor)>,
+    place_axis: Option<usize>,
+) -> Result<bool, String> {
+    let mut read = |name: &str| golden.floats(&format!("router.{input}.{router}.{name}"));
+    let (Some(expected), false) = (read("kept"), truth["capacity"].is_null()) else {
+        return if found.is_none() { Ok(false) } else { Err("is invented".into()) };
+    };
+    let ids = rows(&read("expert_ids").unwrap());
+    let Some((reference, tensor)) = found else {
+        return if is_hidden("", "kept", &row.name) { Ok(false) } else { Err("was not found".into()) };
+    };
+    let mut actual = as_floats(tensor).mapv(|value| f64::from(value != 0.0));
+    let mut axis = reference.expert_axis;
+    if let Some(places) = place_axis {
+        actual = actual.fold_axis(Axis(places), 0.0, |any: &f64, one| any.max(*one));
+        axis = axis.map(|axis| axis - usize::from(axis > places));
+    }
+    let mut actual = experts_last(actual, axis);
+    if reference.dense {
+        actual = pick(&actual, &ids, truth["num_experts"].as_u64().unwrap() as usize);
+    }
+    let same = actual.iter().eq(expected.iter());
+    if same { Ok(true) } else { Err(format!("({}) is {actual:?}, not {expected:?}", reference.name)) }
+}
+
 /// What a graph does not have although PyTorch computes it: inside one operator; probabilities and weights that nothing
-/// uses, which exporters leave out; the experts of a threshold, which are a mask.
+/// uses, which exporters leave out; the experts of a threshold, which are a mask; choices that are made one after the
+/// other and never put together.
 fn is_hidden(rule: &str, role: &str, row: &str) -> bool {
     match role {
         "gate_logits" => false,
+        "expert_ids" | "combine_weights" | "kept" if row == "gshard" => true,
         "gate_probs" => rule == "contrib_moe" || row.starts_with("hf-llama4"),
         "expert_ids" => matches!(rule, "contrib_moe" | "threshold"),
         _ => rule == "contrib_moe" || row == "variant-argmax-only",

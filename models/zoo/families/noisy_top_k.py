@@ -16,8 +16,9 @@ DIM, HIDDEN, EXPERTS, TOP_K = 32, 32, 6, 2
 
 
 class NoisyTopKRouter(nn.Module):
-    def __init__(self, noise: bool = False):
+    def __init__(self, noise: bool = False, spare: int = 0):
         super().__init__()
+        self.spare = spare
         self.gate, self.noise_gate = gate_linear(DIM, EXPERTS), gate_linear(DIM, EXPERTS)
         self.noise = noise
         self.card = RouterCard("top_k_then_softmax", EXPERTS, TOP_K)
@@ -26,7 +27,10 @@ class NoisyTopKRouter(nn.Module):
         logits = self.gate(x)
         if self.noise:
             logits = logits + torch.randn_like(logits) * F.softplus(self.noise_gate(x))
-        kept, ids = logits.topk(TOP_K, dim=-1)
+        kept, ids = logits.topk(TOP_K + self.spare, dim=-1)
+        if self.spare:
+            # In training the next best is the threshold of the load loss.
+            kept, ids = kept[:, :TOP_K], ids[:, :TOP_K]
         return Routing(gate_logits=logits, expert_ids=ids, combine_weights=kept.softmax(-1))
 
 
@@ -53,9 +57,9 @@ class KeepTopK(nn.Module):
 class SparseGates(nn.Module):
     """Gates [T, E] that are zero but for k; an expert runs on the tokens whose gate is not zero."""
 
-    def __init__(self):
+    def __init__(self, spare: int = 0):
         super().__init__()
-        self.router = NoisyTopKRouter()
+        self.router = NoisyTopKRouter(spare=spare)
         self.up, self.down = stacked(EXPERTS, DIM, HIDDEN), stacked(EXPERTS, HIDDEN, DIM)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,6 +93,15 @@ add(
     rule_text=TEXT,
     exporter="dynamo",
     build=lambda: TinyViT([SparseGates(), SparseGates()], DIM),
+)
+add(
+    name="noisy-top-k-spare",
+    title="Noisy top-k gating, the next best cut off",
+    paper=PAPER,
+    rule_text=TEXT,
+    opset=17,
+    build=lambda: TinyViT([SparseGates(spare=1), SparseGates(spare=1)], DIM),
+    notes="TopK takes one more than k, which the load loss of training needs; a Slice cuts it off.",
 )
 add(
     name="noisy-top-k-noise",

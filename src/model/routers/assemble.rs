@@ -3,6 +3,7 @@
 use super::experts::{Found, find_experts};
 use super::kinds::{Choice, Picked, Scores};
 use super::names::{node_name, router_name, tensor_ref, weight_len};
+use super::per_image::per_image;
 use super::region::Regions;
 use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
@@ -11,8 +12,9 @@ use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_mask
 use super::scores::{expert_axis, fused_function, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
+use super::tensors::{kept, pair_score, pair_tensors};
 use super::walk::Walk;
-use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId};
+use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId};
 
 /// A router, its place among all nodes, and the weights of its experts.
 #[derive(Debug)]
@@ -182,7 +184,7 @@ impl Plan {
             groups: walk.findings.groups.filter(|_| self.main.is_some()),
             scale,
             capacity: self.capacity(walk),
-            per_image: per_image(graph, candidate),
+            per_image: per_image(graph, candidate.raw),
             shared_experts: shared_experts(graph, regions, candidate.raw, found, &weights),
             frozen,
             tensors: self.tensors(graph, candidate, walk),
@@ -238,6 +240,7 @@ impl Plan {
             Some((pairs, _)) => pair_tensors(graph, pairs),
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
         };
+        let weights = weights.filter(|(_, axis, dense)| !several || *dense || axis.is_some());
         let soft = || self.probs.map(|(value, scores)| (value, scores.axis, true));
         let weights = weights.or_else(|| soft().filter(|_| self.main.is_none()));
         let k_axis = |value: ValueId, axis: Option<usize>| axis.or(last(value).filter(|_| self.named.top_k != Some(1)));
@@ -246,6 +249,7 @@ impl Plan {
             gate_probs: self.probs.map(|(value, scores)| tensor_ref(graph, value, scores.axis, true)),
             expert_ids: ids.map(|(value, axis)| tensor_ref(graph, value, k_axis(value, axis), false)),
             combine_weights: weights.map(|(value, axis, dense)| tensor_ref(graph, value, k_axis(value, axis), dense)),
+            kept: ids.and_then(|(ids, _)| kept(graph, walk, ids, self.named.top_k)),
         }
     }
 
@@ -278,35 +282,6 @@ fn no_scores() -> Scores {
     Scores { function: ScoreFunction::None, biased: false, axis: None, over_tokens: false, masked: None, column: None }
 }
 
-/// The function that makes weights of the scores of pairs.
-fn pair_score(graph: &ModelGraph<'_>, pairs: NodeId) -> ScoreFunction {
-    let readers = graph.node(pairs).output(0).into_iter().flat_map(|values| graph.data_consumers(values));
-    let ops: Vec<&str> = readers.map(|reader| graph.node(reader).op).collect();
-    if ops.contains(&"Softmax") {
-        ScoreFunction::Softmax
-    } else if ops.contains(&"Sigmoid") {
-        ScoreFunction::Sigmoid
-    } else {
-        ScoreFunction::None
-    }
-}
-
-type Ids = (ValueId, Option<usize>);
-type Weights = (ValueId, Option<usize>, bool);
-
-/// The experts that a choice among pairs stands for, and their weights.
-fn pair_tensors(graph: &ModelGraph<'_>, pairs: NodeId) -> (Option<Ids>, Option<Weights>) {
-    let node = graph.node(pairs);
-    let reader = |output: usize, ops: &[&str]| {
-        let value = node.output(output)?;
-        graph.data_consumers(value).find(|&reader| ops.contains(&graph.node(reader).op))
-    };
-    let ids = reader(1, &["GatherElements", "Gather", "GatherND"]).and_then(|reader| graph.node(reader).output(0));
-    let weights = reader(0, &["Softmax", "Sigmoid"]).and_then(|reader| graph.node(reader).output(0)).or(node.output(0));
-    let last = |value: ValueId| graph.shape(value).and_then(|shape| shape.len().checked_sub(1));
-    (ids.map(|ids| (ids, last(ids))), weights.map(|weights| (weights, last(weights), false)))
-}
-
 /// What the axes of slots tell of the number of experts: in a layout [.., tokens, experts, slots] it is the axis before
 /// the last, in a layout [.., tokens, slots of all experts] a divisor of the last.
 fn slot_counts(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Vec<i64> {
@@ -331,54 +306,6 @@ fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {
     let mut names: Vec<String> = roots.map(|root| graph.value(root).name.to_owned()).collect();
     names.dedup();
     names
-}
-
-/// Whether the gate decides once per image: as many decisions as images, or a gate behind a pooling over all places.
-fn per_image(graph: &ModelGraph<'_>, candidate: &Candidate) -> bool {
-    let Some(shape) = graph.shape(candidate.raw) else { return false };
-    let decisions = shape[..shape.len().saturating_sub(1)]
-        .iter()
-        .try_fold(1_i64, |product, &size| (size >= 0).then(|| product.saturating_mul(size)));
-    let image = graph.inputs().iter().find_map(|&input| graph.shape(input).filter(|shape| shape.len() == 4));
-    let images = image.map(|shape| shape[0]);
-    match (decisions, images) {
-        (Some(decisions), Some(images)) if images > 0 => decisions == images,
-        _ => {
-            let between = shape.get(1..shape.len().saturating_sub(1)).unwrap_or(&[]);
-            between.iter().all(|&size| size == 1) && is_pooled(graph, candidate.raw)
-        }
-    }
-}
-
-/// Whether a value is computed from a mean over all places by few small layers.
-fn is_pooled(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
-    for _ in 0..16 {
-        let Some((_, node)) = graph.producing(value) else { return false };
-        let rank = node.input(0).and_then(|input| graph.shape(input)).map_or(0, <[i64]>::len);
-        let over_places = |node: &Node<'_>| {
-            graph.reduced_axes(node).is_some_and(|axes| !axes.contains(&(rank.max(1) - 1)) || axes.len() > 1)
-        };
-        match node.op {
-            "GlobalAveragePool" | "GlobalMaxPool" => return true,
-            "ReduceMean" | "ReduceMax" if over_places(node) => return true,
-            "Flatten" => return true,
-            "Reshape" if lays_flat(graph, node) => return true,
-            _ => {}
-        }
-        match node.inputs.iter().flatten().copied().find(|&input| graph.value(input).is_data) {
-            Some(input) => value = input,
-            None => return false,
-        }
-    }
-    false
-}
-
-/// Whether a reshape puts all that is known of an image into one row.
-fn lays_flat(graph: &ModelGraph<'_>, node: &Node<'_>) -> bool {
-    let shapes = node.input(0).and_then(|from| graph.shape(from)).zip(node.output(0).and_then(|to| graph.shape(to)));
-    let Some((&[_, ref places @ ..], &[_, width])) = shapes else { return false };
-    let size = places.iter().try_fold(1_i64, |product, &size| (size > 0).then(|| product.checked_mul(size)).flatten());
-    places.len() > 1 && size == Some(width)
 }
 
 fn confidence(router: &Router, found: &Found) -> Confidence {
@@ -412,6 +339,12 @@ fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> Vec<String> 
     if router.experts.all_executed && router.top_k.is_some_and(|k| k < width) {
         warnings.push(
             "This graph runs all experts on all tokens and drops what was not chosen: a smaller k saves no time."
+                .to_owned(),
+        );
+    }
+    if router.tensors.expert_ids.is_none() && walk.findings.choices.iter().any(|choice| choice.cascaded) {
+        warnings.push(
+            "The choices are made one after the other, and no tensor lists all of them: the chosen experts are not shown."
                 .to_owned(),
         );
     }

@@ -129,6 +129,8 @@ pub(super) struct Findings {
     pub ids: Option<(ValueId, Option<usize>)>,
     /// How many of the chosen count, where some of them are cut off.
     pub front: Option<i64>,
+    /// Tensors that tell for which choices there was room: comparisons, and one-hot places with their axis of places.
+    pub room: Vec<(ValueId, Option<usize>)>,
     /// Places in the experts' buffers are limited.
     pub capacity: Option<Capacity>,
     /// The fewest experts that reach a sum are taken.

@@ -18,20 +18,22 @@ mod experts;
 mod kinds;
 mod names;
 mod parameters;
+mod per_image;
 mod region;
 mod report;
 mod rule;
 mod scores;
 mod seeds;
 mod shared;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod words;
 
 pub use report::{
-    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, LookedAt, NearMiss, Parameters, Part, PlaceStep,
-    Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss, Parameters, Part,
+    PlaceStep, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 
 pub(super) use names::place;

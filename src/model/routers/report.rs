@@ -179,8 +179,21 @@ pub struct RouterTensors {
     pub gate_probs: Option<TensorRef>,
     /// The chosen experts (for expert choice: the chosen tokens).
     pub expert_ids: Option<TensorRef>,
-    /// What the experts' outputs are multiplied with.
+    /// What the experts' outputs are multiplied with, before anything is dropped: see `kept`.
     pub combine_weights: Option<TensorRef>,
+    /// Where experts take a limited number of tokens: for which choices they had room.
+    pub kept: Option<KeptRef>,
+}
+
+/// A tensor that tells which of the chosen experts had room for a token: where it is not zero, they had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptRef {
+    /// One element per choice, or, if it is `dense`, one per expert, which says something of the chosen ones only.
+    #[serde(flatten)]
+    pub tensor: TensorRef,
+    /// The axis of places in an expert's buffer, counted from the front, where there is one: a choice has room if any of
+    /// its elements is not zero.
+    pub place_axis: Option<usize>,
 }
 
 /// A tensor of the graph, and how its elements lie.

@@ -177,7 +177,8 @@ impl RouterTensors {
             ("expert ids", &self.expert_ids),
             ("combine weights", &self.combine_weights),
         ];
-        all.into_iter().filter_map(|(what, tensor)| Some((what, tensor.as_ref()?)))
+        let kept = self.kept.as_ref().map(|kept| ("room for the choices", &kept.tensor));
+        all.into_iter().filter_map(|(what, tensor)| Some((what, tensor.as_ref()?))).chain(kept)
     }
 }
 

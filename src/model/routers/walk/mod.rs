@@ -7,7 +7,7 @@ mod places;
 use super::kinds::{Findings, Kind, MaskOf, Picked, Scores};
 use super::report::ScoreFunction;
 use super::scores::{fused_function, is_passive, skip_passive};
-use crate::model::graph::{FastMap, ModelGraph, Node, NodeId, ValueId, is_product};
+use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 use std::collections::BTreeSet;
 
 /// A router computes few values; an unrolled one has some for each expert.
@@ -20,6 +20,8 @@ pub(super) struct Walk<'g, 'a> {
     pub width: Option<i64>,
     kinds: FastMap<ValueId, Kind>,
     inside: BTreeSet<NodeId>,
+    /// What has its tokens in another order than the logits: batch priority routing sorts them, and puts them back.
+    sorted: FastSet<ValueId>,
     pub findings: Findings,
 }
 
@@ -31,8 +33,14 @@ impl<'g, 'a> Walk<'g, 'a> {
         width: Option<i64>,
         axis: impl Fn(ValueId) -> Option<usize>,
     ) -> Self {
-        let mut walk =
-            Self { graph, width, kinds: FastMap::default(), inside: BTreeSet::new(), findings: Findings::default() };
+        let mut walk = Self {
+            graph,
+            width,
+            kinds: FastMap::default(),
+            inside: BTreeSet::new(),
+            sorted: FastSet::default(),
+            findings: Findings::default(),
+        };
         let mut waiting = BTreeSet::new();
         for &root in roots {
             let scores = Scores {
@@ -53,6 +61,9 @@ impl<'g, 'a> Walk<'g, 'a> {
             }
             walk.inside.insert(id);
             let node = graph.node(id);
+            if walk.is_sorted(node) {
+                walk.sorted.extend(&node.outputs);
+            }
             for (n, &output) in node.outputs.iter().enumerate() {
                 if !walk.kinds.contains_key(&output) {
                     let kind = walk.kind_of(id, node, n, output);
@@ -173,6 +184,16 @@ impl<'g, 'a> Walk<'g, 'a> {
             op if is_passive(op) => self.passive(node, value),
             _ => Kind::Other,
         }
+    }
+
+    /// Whether a node's outputs have the tokens in another order: sorting twice puts them back.
+    fn is_sorted(&self, node: &Node<'a>) -> bool {
+        let sorted = |index: usize| node.input(index).is_some_and(|input| self.sorted.contains(&input));
+        let kind = |index: usize| node.input(index).and_then(|input| self.kind(input));
+        let sorts = node.op.starts_with("Gather")
+            && matches!(kind(0), Some(Kind::Ids { .. } | Kind::Mask(_) | Kind::Places))
+            && kind(1) == Some(Kind::Other);
+        if sorts { !sorted(0) } else { (0..node.inputs.len()).any(sorted) }
     }
 
     /// Keeps the first complete scores.

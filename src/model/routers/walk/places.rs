@@ -189,8 +189,8 @@ impl<'a> Walk<'_, 'a> {
                 Kind::Mask(MaskOf::Groups)
             }
             (Some(Kind::Places), None) if node.op == "Equal" => self.slots(self.graph.num_elements(b), value),
-            (Some(Kind::Places), None) => self.room(b),
-            (None, Some(Kind::Places)) => self.room(a),
+            (Some(Kind::Places), None) => self.room(b, value),
+            (None, Some(Kind::Places)) => self.room(a, value),
             (Some(Kind::Cumulated), _) | (_, Some(Kind::Cumulated)) => Kind::Mask(MaskOf::Cumulated),
             (Some(Kind::Scores(_)), Some(Kind::Other | Kind::Picked(_))) => Kind::Mask(MaskOf::Choice),
             (Some(Kind::Other | Kind::Picked(_)), Some(Kind::Scores(_))) => Kind::Mask(MaskOf::Choice),
@@ -203,12 +203,19 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Places are compared with a constant: counted from 1 or from 0, exporters write it as the number that has room.
-    pub(super) fn room(&mut self, limit: ValueId) -> Kind {
+    pub(super) fn room(&mut self, limit: ValueId, value: ValueId) -> Kind {
         // Comparing with zero asks whether there is a place at all.
         if let Some(limit) = self.graph.const_scalar(limit).filter(|&limit| limit >= 1.0) {
             self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert: Some(limit as usize) }));
+            self.note_room(value, None);
         }
         Kind::Mask(MaskOf::Room)
+    }
+
+    fn note_room(&mut self, value: ValueId, place_axis: Option<usize>) {
+        if !self.sorted.contains(&value) {
+            self.findings.room.push((value, place_axis));
+        }
     }
 
     /// One-hot places: the depth is the capacity, or one more where the last is cut off because it stands for no room.
@@ -226,6 +233,8 @@ impl<'a> Walk<'_, 'a> {
                     _ => break,
                 }
             }
+            let axis = self.graph.shape(at).and_then(|shape| shape.len().checked_sub(1));
+            self.note_room(at, axis);
             let per_expert = Some(depth - usize::from(cut));
             self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert }));
         }

@@ -1,0 +1,143 @@
+//! Choices that are cut, made one after the other, or limited by what experts have room for.
+
+use super::moe::{D, E, H, T, dense, expert, gate, gathered, head, softmax_top_2};
+use super::report;
+use crate::model::graph::testing::{Sketch, node, with_ints};
+use crate::model::routers::{Capacity, GatingRule, KeptRef, Router};
+
+fn only(mut sketch: Sketch) -> Router {
+    head(&mut sketch);
+    let report = report(&sketch.model("logits"));
+    let [router] = report.routers.as_slice() else {
+        panic!("{} routers; {:?}", report.routers.len(), report.near_misses)
+    };
+    router.clone()
+}
+
+/// Training needs the next best, too; what counts is what is left after it was cut off.
+#[test]
+fn one_more_than_k_that_is_cut_off() {
+    let mut sketch = gate();
+    sketch.ints("three", &[3]);
+    sketch.op("TopK", "l three", "v3 i3", &[]);
+    for name in ["zero", "one", "end"] {
+        sketch.ints(name, &[i64::from(name == "one") + 2 * i64::from(name == "end")]);
+    }
+    sketch.op("Slice", "v3 zero end one", "v", &[]);
+    sketch.op("Slice", "i3 zero end one", "i", &[]);
+    sketch.op("Softmax", "v", "w", &[("axis", -1)]);
+    gathered(&mut sketch, "w");
+    let router = only(sketch);
+    assert_eq!((router.rule, router.top_k), (GatingRule::TopKThenSoftmax, Some(2)));
+    assert_eq!(
+        (router.tensors.expert_ids.unwrap().name, router.tensors.combine_weights.unwrap().name),
+        ("i".into(), "w".into())
+    );
+}
+
+/// GShard: the best, then the best of the others; their probabilities divided by their sum.
+#[test]
+fn two_arg_maxes_one_after_the_other() {
+    let mut sketch = gate();
+    sketch.op("Softmax", "l", "p", &[("axis", -1)]);
+    sketch.int("depth", E);
+    sketch.weight("off_on", &[2]);
+    sketch.scalar("low", f32::NEG_INFINITY);
+    sketch.op("ArgMax", "p", "first", &[("axis", -1), ("keepdims", 0)]);
+    sketch.op("OneHot", "first depth off_on", "m1", &[]);
+    sketch.op("Cast", "m1", "b1", &[("to", 9)]);
+    sketch.op("Where", "b1 low l", "rest", &[]);
+    sketch.op("ArgMax", "rest", "second", &[("axis", -1), ("keepdims", 0)]);
+    sketch.op("OneHot", "second depth off_on", "m2", &[]);
+    sketch.einsum("te,te->t", "p m1", "g1");
+    sketch.einsum("te,te->t", "p m2", "g2");
+    sketch.op("Add", "g1 g2", "total", &[]);
+    sketch.op("Div", "g1 total", "w1", &[]);
+    sketch.op("Div", "g2 total", "w2", &[]);
+    sketch.ints("last", &[1]);
+    for n in ["1", "2"] {
+        sketch.op("Unsqueeze", &format!("w{n} last"), &format!("u{n}"), &[]);
+        sketch.op("Mul", &format!("u{n} m{n}"), &format!("d{n}"), &[]);
+    }
+    sketch.op("Add", "d1 d2", "spread", &[]);
+    dense(&mut sketch, "spread");
+    let router = only(sketch);
+    assert_eq!((router.rule, router.top_k), (GatingRule::SoftmaxThenTopKRenormalized, Some(2)));
+    assert_eq!((&router.tensors.expert_ids, &router.tensors.kept), (&None, &None));
+    assert!(router.warnings.iter().any(|warning| warning.contains("no tensor lists all")), "{:?}", router.warnings);
+}
+
+/// Softmax, top 2, how many tokens chose the same expert before, and experts on what they have room for.
+fn with_places(room: impl Fn(&mut Sketch)) -> Router {
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    sketch.int("depth", E);
+    sketch.ints("off_on", &[0, 1]);
+    sketch.op("OneHot", "i depth off_on", "hot", &[]);
+    sketch.int("along", 0);
+    sketch.op("CumSum", "hot along", "sums", &[]);
+    sketch.op("Mul", "sums hot", "own", &[]);
+    sketch.graph.node.push(with_ints(node("ReduceMax", "own", "place", &[("keepdims", 0)]), "axes", &[-1]));
+    room(&mut sketch);
+    gathered(&mut sketch, "kept_v");
+    only(sketch)
+}
+
+fn name(kept: Option<&KeptRef>) -> (&str, Option<usize>, Option<usize>, bool) {
+    kept.map_or(("", None, None, false), |kept| {
+        (kept.tensor.name.as_str(), kept.tensor.expert_axis, kept.place_axis, kept.tensor.dense)
+    })
+}
+
+#[test]
+fn choices_that_are_compared_with_a_capacity() {
+    let router = with_places(|sketch| {
+        sketch.int("four", 4);
+        sketch.op("LessOrEqual", "place four", "kept", &[]);
+        sketch.op("Cast", "kept", "kept_f", &[("to", 1)]);
+        sketch.op("Mul", "v kept_f", "kept_v", &[]);
+    });
+    assert_eq!(router.capacity, Some(Capacity { per_expert: Some(4) }));
+    assert_eq!(name(router.tensors.kept.as_ref()), ("kept", Some(1), None, false));
+    assert_eq!(router.tensors.combine_weights.unwrap().name, "v");
+}
+
+#[test]
+fn places_that_are_one_hot_vectors() {
+    let router = with_places(|sketch| {
+        sketch.int("four", 4);
+        sketch.op("OneHot", "place four off_on", "slot", &[]);
+        sketch.op("Cast", "slot", "slot_f", &[("to", 1)]);
+        sketch.ints("last", &[-1]);
+        sketch.op("ReduceSum", "slot_f last", "any", &[("keepdims", 0)]);
+        sketch.op("Mul", "v any", "kept_v", &[]);
+    });
+    assert_eq!(router.capacity, Some(Capacity { per_expert: Some(4) }));
+    assert_eq!(name(router.tensors.kept.as_ref()), ("slot_f", Some(1), Some(2), false));
+}
+
+/// The sum over experts begins with a dense layer, which is no part of the first expert.
+#[test]
+fn experts_that_are_added_to_a_dense_layer() {
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    sketch.op("Shape", "l", "size", &[]);
+    sketch.op("ConstantOfShape", "size", "zeros", &[]);
+    sketch.op("ScatterElements", "zeros i v", "spread", &[("axis", 1)]);
+    sketch.weight("base", &[D, D]);
+    sketch.op("MatMul", "x base", "s0", &[]);
+    for e in 0..E {
+        expert(&mut sketch, &format!("experts.{e}"), "x", &format!("o{e}"));
+        sketch.ints(&format!("from{e}"), &[e]);
+        sketch.ints(&format!("to{e}"), &[e + 1]);
+        sketch.ints(&format!("axis{e}"), &[1]);
+        sketch.op("Slice", &format!("spread from{e} to{e} axis{e}"), &format!("g{e}"), &[]);
+        sketch.op("Mul", &format!("o{e} g{e}"), &format!("wo{e}"), &[]);
+        let next = if e == E - 1 { "y".to_owned() } else { format!("s{}", e + 1) };
+        sketch.op("Add", &format!("s{e} wo{e}"), &next, &[]);
+    }
+    let router = only(sketch);
+    assert_eq!((router.experts.found as i64, router.experts.parameters as i64), (E, 2 * E * D * H));
+    assert!(!router.warnings.iter().any(|warning| warning.contains("not alike")), "{:?}", router.warnings);
+    assert_eq!(router.tensors.expert_ids.unwrap().shape, [T, 2]);
+}
