@@ -7,7 +7,7 @@ mod mutants;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-use mutants::{Random, mutant, seeds};
+use mutants::{Random, Seed, mutant, seeds};
 use std::fs;
 use std::path::Path;
 
@@ -34,6 +34,19 @@ fn mutants_of_models_do_no_harm() {
     let seeds = seeds(ROOT);
     assert!(seeds.len() > 80);
     (0..MUTANTS).for_each(|number| targets::model(&mutant(&seeds, number)));
+}
+
+/// Routers in functions, in a loop's surroundings, and behind product keys: found and edited as far as they still are there.
+#[test]
+fn mutants_of_mixtures_do_no_harm() {
+    let rows = ["variant-functions", "variant-loop", "peer-dynamo"];
+    let seed = |row: &&str| {
+        let path = Path::new(ROOT).join("models/zoo/rows").join(row).join("model.onnx");
+        let model = prost::Message::decode(fs::read(path).expect("a row").as_slice()).expect("a model");
+        Seed { name: (*row).to_owned(), model }
+    };
+    let seeds: Vec<Seed> = rows.iter().map(seed).collect();
+    (0..150).for_each(|number| targets::model(&mutant(&seeds, number)));
 }
 
 /// All seeds are valid: what is found in their mutants was put there.

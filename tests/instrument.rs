@@ -14,7 +14,8 @@ use moescope::engine::{
 use moescope::model::proto::ModelProto;
 use moescope::model::routers::{GatingRule, RouterReport, TensorRef, routers_of};
 use moescope::model::{
-    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model, map_file,
+    Control, ControlInput, InstrumentPlan, Obstacle, Offer, RouterControls, TopKInputs, decode_model,
+    default_model_path, map_file,
 };
 use prost::Message;
 use row::{Row, rows};
@@ -58,12 +59,9 @@ impl Opened {
     }
 
     fn proved(&self, engine: &Engine, plan: &InstrumentPlan, inputs: &[Tensor]) -> Result<ProvedModel, EditError> {
-        let handle = engine.load(&self.request).unwrap().model;
         let Self { request, file, model, report } = self;
-        let original = Original { request, handle, model, file, report };
-        let proved = load_proved(engine, &original, plan, inputs);
-        engine.unload(handle).unwrap();
-        proved
+        let original = Original { request, handle: None, model, file, report };
+        load_proved(engine, &original, plan, inputs)
     }
 }
 
@@ -228,6 +226,23 @@ fn routers_in_a_function_that_is_called_twice_have_controls_of_their_own() {
     });
     assert_eq!(outcomes[0], outcomes[1]);
     assert_ne!(outcomes[0][0], outcomes[0][1]);
+}
+
+/// It has an input for k already, and its routing as outputs.
+#[test]
+fn the_bundled_model_keeps_its_own_k_and_gets_the_other_controls() {
+    let engine = Engine::start(EngineOptions::default());
+    let opened = Opened::new(default_model_path().unwrap());
+    let side = 224;
+    let pixels: Vec<f32> = (0..3 * side * side).map(|i| ((i * 31) % 255) as f32 / 128.0 - 1.0).collect();
+    let pixels = Tensor { name: "pixels".into(), shape: vec![1, 3, side, side], data: TensorData::F32(pixels.into()) };
+    let proved = opened.proved(&engine, &opened.everything(), &[pixels]).unwrap();
+    assert_eq!(proved.proof.unchanged, Ok(0.0));
+    assert_eq!(proved.instrumented.routers.len(), 4);
+    for controls in &proved.instrumented.routers {
+        assert_eq!(controls.top_k, Err(Obstacle::OwnInput { input: "top_k".into() }));
+        assert!(controls.selection_bias.is_ok() && controls.rank_weights.is_ok(), "{controls:?}");
+    }
 }
 
 /// The CPU kernel of ONNX Runtime 1.31.1 gives other values when something reads the operator's input afterwards.

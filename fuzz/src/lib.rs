@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use moescope::model::geometry::guess;
 use moescope::model::routers::routers_of;
-use moescope::model::{ModelDescription, decode_model, describe_model, read_model};
+use moescope::model::{InstrumentPlan, ModelDescription, decode_model, describe_model, instrument, read_model};
 use std::path::Path;
 
-/// Bytes of a model file: read, checked, described, its card and its routers found, its geometry guessed. Whatever they are, that ends with a
-/// result.
+/// Bytes of a model file: read, checked, described, its card and its routers found, those edited, its geometry guessed.
+/// Whatever they are, that ends with a result.
 pub fn model(bytes: &[u8]) {
     let (nowhere, bytes) = (Path::new("/nowhere/model.onnx"), Bytes::copy_from_slice(bytes));
     match decode_model(nowhere, &bytes) {
@@ -16,6 +16,11 @@ pub fn model(bytes: &[u8]) {
             let routers = routers_of(&model);
             let description = ModelDescription::of(nowhere, bytes.len() as u64, &model);
             let _ = guess(&description, &model, &routers);
+            let shown = routers.routers.iter().flat_map(|router| {
+                [&router.tensors.expert_ids, &router.tensors.combine_weights].into_iter().flatten().cloned()
+            });
+            let plan = InstrumentPlan::everything(shown.collect());
+            let _ = instrument(&model, &bytes, nowhere, &routers, &plan);
         }
         Err(error) => assert!(error.to_string().len() < 16_384, "a message that nobody can read"),
     }

@@ -8,13 +8,13 @@ use crate::model::{InstrumentError, InstrumentPlan, Instrumented, Obstacle, Rout
 use bytes::Bytes;
 use std::ops::RangeInclusive;
 
-/// A model whose file was read and whose session is ready.
+/// A model whose file was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Original<'a> {
     /// As it was loaded.
     pub request: &'a LoadRequest,
-    /// The session of the file as it is.
-    pub handle: ModelHandle,
+    /// The session of the file as it is, if there is one; else it is loaded for the proof and unloaded again.
+    pub handle: Option<ModelHandle>,
     /// The file, decoded.
     pub model: &'a ModelProto,
     /// The file's content, which `model` was decoded from.
@@ -116,13 +116,19 @@ pub fn load_proved(
     plan: &InstrumentPlan,
     inputs: &[Tensor],
 ) -> Result<ProvedModel, EditError> {
+    let Some(handle) = original.handle else {
+        let handle = engine.load(original.request)?.model;
+        let proved = load_proved(engine, &Original { handle: Some(handle), ..*original }, plan, inputs);
+        engine.unload(handle)?;
+        return proved;
+    };
     if plan.operator_top_k.is_some() {
         return with_operator_top_k(engine, original, plan, inputs);
     }
-    match attempt(engine, original, plan, inputs) {
+    match attempt(engine, (original, handle), plan, inputs) {
         Err(EditError::Unproved(reason)) if *plan != InstrumentPlan::only(plan.expose.clone()) => {
             let outputs = InstrumentPlan::only(plan.expose.clone());
-            let mut proved = attempt(engine, original, &outputs, inputs)?;
+            let mut proved = attempt(engine, (original, handle), &outputs, inputs)?;
             let refused = || Err(Obstacle::Unproved { reason: reason.clone() });
             for router in &mut proved.instrumented.routers {
                 for offer in [&mut router.top_k, &mut router.selection_bias, &mut router.rank_weights] {
@@ -157,7 +163,7 @@ fn with_operator_top_k(
 
 fn attempt(
     engine: &Engine,
-    original: &Original<'_>,
+    (original, handle): (&Original<'_>, ModelHandle),
     plan: &InstrumentPlan,
     inputs: &[Tensor],
 ) -> Result<ProvedModel, EditError> {
@@ -169,7 +175,7 @@ fn attempt(
         }
         other => other.into(),
     })?;
-    let proved = prove(engine, original.handle, loaded.model, &instrumented, inputs).map_err(EditError::from);
+    let proved = prove(engine, handle, loaded.model, &instrumented, inputs).map_err(EditError::from);
     let proved = proved.and_then(|proof| match &proof.unchanged {
         Ok(_) => Ok(proof),
         Err(_) if proof.is_random => Err(EditError::Random),

@@ -288,14 +288,10 @@ impl<'a> Trial<'a> {
         offers.filter_map(|offer| self.instrumented.input(offer))
     }
 
-    /// The k of the router of a bias, where it is known.
+    /// The k of the router of a bias, where it is fixed.
     fn top_k_of(&self, input: &ControlInput) -> usize {
-        let routers = input.routers.iter().map(|&router| &self.instrumented.routers[router].top_k);
-        let ks = routers.filter_map(|offer| match self.instrumented.input(offer)?.control {
-            Control::TopK { default, .. } => Some(default),
-            _ => None,
-        });
-        ks.max().unwrap_or(1)
+        let own = input.routers.iter().filter_map(|&router| self.instrumented.routers[router].own_top_k);
+        own.max().unwrap_or(1)
     }
 
     /// Runs the edited model; the text says what is wrong where it fails.

@@ -83,9 +83,11 @@ impl Nodes<'_> {
     }
 
     fn add(&mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) {
+        // A node may be called as its output is, so that a name of its own is needed.
+        let name = self.name();
         self.nodes.push(NodeProto {
             op_type: op.into(),
-            name: output.into(),
+            name,
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: vec![output.to_owned()],
             attribute,
