@@ -412,6 +412,30 @@ fn weights_in_files_that_are_not_the_models_own_are_refused() {
 }
 
 #[test]
+fn a_missing_file_is_offered_to_be_put_only_where_that_is_safe() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("model");
+    fs::create_dir_all(folder.join("sub")).unwrap();
+    fs::write(folder.join("file"), [0; 4]).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.path(), folder.join("up")).unwrap();
+    for (location, offered) in [
+        ("none.bin", true),
+        ("sub/none.bin", true),
+        ("other/none.bin", false),
+        ("file/none.bin", false),
+        ("up/none.bin", false),
+        (".profile", false),
+        ("../none.bin", false),
+        ("/none.bin", false),
+    ] {
+        let error = read_model(&write(&folder, &external(location, "0", None))).unwrap_err();
+        let place = offered.then(|| folder.join(location));
+        assert_eq!(error.missing_file(), place, "{location}: {error}");
+    }
+}
+
+#[test]
 fn weights_are_looked_for_wherever_a_tensor_can_be() {
     let weight = external("../secret", "0", None).graph.unwrap().initializer.remove(0);
     let attribute = AttributeProto { name: "value".into(), r#type: 4, t: Some(weight.clone()), ..Default::default() };

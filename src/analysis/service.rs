@@ -107,6 +107,8 @@ pub enum Event {
         path: PathBuf,
         /// Whether it waits for a person to trust it; see [`ModelWish::pardon`].
         quarantined: bool,
+        /// Where a file of weights has to be put for the model to open, where that is all that is missing.
+        missing: Option<PathBuf>,
         /// What, why, and what to do next.
         message: String,
     },
@@ -396,6 +398,10 @@ impl Worker {
             Err(error) => self.fail(Event::ModelFailed {
                 path: wish.path.clone(),
                 quarantined: matches!(error, OpenError::Engine(EngineError::Quarantined { .. })),
+                missing: match &error {
+                    OpenError::Model(error) => error.missing_file(),
+                    OpenError::Engine(_) => None,
+                },
                 message: error.to_string(),
             }),
         }

@@ -1,5 +1,6 @@
 //! Why a model file cannot be used, told so that a person can act on it.
 
+use super::external::place_of_missing;
 use std::path::PathBuf;
 
 /// Why a model file cannot be used.
@@ -98,6 +99,19 @@ pub enum ModelError {
         /// Each with its domain, or with the version that has it.
         operators: Vec<String>,
     },
+}
+
+impl ModelError {
+    /// Where a file of weights has to be put for the model to open, where one is missing and that place is safe.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::External { path, location, fault: ExternalFault::Missing { .. }, .. } => {
+                place_of_missing(path, location)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why no version of ONNX Runtime could run a graph.

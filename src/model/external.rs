@@ -52,6 +52,16 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Vec<PathBuf> {
     locations.into_iter().map(|location| folder(path).join(location)).collect()
 }
 
+/// Where the file of a location has to be put that is missing; `None` where a person should not be offered to have it put
+/// there: into a folder that is not there or leads elsewhere, or under a hidden name, which programs read on their own.
+pub(super) fn place_of_missing(model: &Path, location: &str) -> Option<PathBuf> {
+    let place = folder(model).join(location);
+    let hidden = place.file_name()?.to_string_lossy().starts_with('.');
+    let [real_parent, real_folder] = [place.parent()?, folder(model)].map(|path| path.canonicalize().ok());
+    let (real_parent, real_folder) = (real_parent?, real_folder?);
+    (real_parent.starts_with(real_folder) && real_parent.is_dir() && !hidden).then_some(place)
+}
+
 /// The folder of a model; a path without one is in the working folder.
 fn folder(model: &Path) -> &Path {
     model.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))

@@ -156,6 +156,9 @@ impl App {
             match command {
                 Command::ShowImageDialog => dialogs::pick_images(&self.commands, self.state.settings.folder.as_ref()),
                 Command::ShowModelDialog => dialogs::pick_model(&self.commands, self.state.settings.folder.as_ref()),
+                Command::ShowLocateDialog(missing) => {
+                    dialogs::pick_missing(&self.commands, missing, self.state.settings.folder.as_ref());
+                }
                 Command::FitImage => self.panels.heatmap.camera.fit(),
                 Command::ZoomToPixels => self.panels.heatmap.wanted_zoom = Some(1.0),
                 Command::CopyText(text) => ctx.copy_text(text),

@@ -1,6 +1,6 @@
 //! Everything that a person can ask of the window, as plain data. Panels send commands; only the state applies them.
 
-use super::state::{OverlayKind, Sheet, Side};
+use super::state::{MissingFile, OverlayKind, Sheet, Side};
 use super::waker::Waker;
 use crate::analysis::ImageId;
 use crate::engine::{Execution, ProviderChoice};
@@ -21,12 +21,18 @@ pub enum Command {
     OpenPaths(Vec<PathBuf>),
     /// Open a bundled sample by its identifier.
     OpenSample(&'static str),
+    /// Open a model, whatever its file is called.
+    OpenModel(PathBuf),
     /// Open the bundled model again.
     OpenDefaultModel,
     /// Open the model anew, as its files are now.
     ReloadModel,
     /// Open a model that ended its process too often.
     TrustModel(PathBuf),
+    /// Show the dialog that asks for a file which a model needs; a copy of it is put where it has to be.
+    ShowLocateDialog(MissingFile),
+    /// A copy was put there, or could not be.
+    FilePlaced(MissingFile, Result<(), String>),
     /// Stop opening a model and stay with the one that is open.
     CancelOpening,
     /// Choose what the wanted model runs on.

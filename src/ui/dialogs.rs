@@ -1,7 +1,9 @@
 //! File dialogs of the system, on a thread of their own. What a person picks comes back as a command.
 
 use super::command::{Command, CommandSender};
-use std::path::PathBuf;
+use super::state::{MissingFile, file_name};
+use crate::report::copy_whole;
+use std::path::{Path, PathBuf};
 
 /// Asks for images.
 pub fn pick_images(commands: &CommandSender, folder: Option<&PathBuf>) {
@@ -23,6 +25,27 @@ pub fn pick_model(commands: &CommandSender, folder: Option<&PathBuf>) {
     answer(commands, async move { picked.await.into_iter().collect() });
 }
 
+/// Asks for a file that a model needs, and puts a copy of it where it has to be.
+pub fn pick_missing(commands: &CommandSender, missing: MissingFile, folder: Option<&PathBuf>) {
+    let dialog = rfd::AsyncFileDialog::new().set_title(format!("Locate {}", file_name(&missing.place)));
+    let picked = within(dialog, folder).pick_file();
+    let commands = commands.clone();
+    wait_apart(move || {
+        let Some(file) = pollster::block_on(picked) else { return };
+        let placed = place(file.path(), &missing);
+        commands.send(Command::FilePlaced(missing, placed));
+    });
+}
+
+/// Puts a copy of a file where a model needs it, unless it is that file.
+fn place(file: &Path, missing: &MissingFile) -> Result<(), String> {
+    let real = |path: &Path| path.canonicalize().ok();
+    if real(&missing.place).is_some_and(|there| real(file) == Some(there)) {
+        return Ok(());
+    }
+    copy_whole(file, &missing.place).map_err(|error| format!("{error:#}"))
+}
+
 fn within(dialog: rfd::AsyncFileDialog, folder: Option<&PathBuf>) -> rfd::AsyncFileDialog {
     match folder {
         Some(folder) => dialog.set_directory(folder),
@@ -33,12 +56,34 @@ fn within(dialog: rfd::AsyncFileDialog, folder: Option<&PathBuf>) -> rfd::AsyncF
 /// Waits for the answer on another thread: the window never waits for a dialog.
 fn answer(commands: &CommandSender, picked: impl Future<Output = Vec<rfd::FileHandle>> + Send + 'static) {
     let commands = commands.clone();
-    let wait = move || {
+    wait_apart(move || {
         let paths: Vec<PathBuf> = pollster::block_on(picked).iter().map(|file| file.path().to_owned()).collect();
         if !paths.is_empty() {
             commands.send(Command::OpenPaths(paths));
         }
-    };
+    });
+}
+
+fn wait_apart(wait: impl FnOnce() + Send + 'static) {
     // Without a thread there is no dialog; the path box and dropping files still work.
     drop(std::thread::Builder::new().name("moescope-dialog".into()).spawn(wait));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_located_file_is_copied_once_and_one_that_is_in_place_is_left_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let [found, place_of, model] = ["found.bin", "weights.bin", "model.onnx"].map(|name| folder.path().join(name));
+        fs::write(&found, "weights").unwrap();
+        let missing = MissingFile { model, place: place_of.clone() };
+        assert_eq!(place(&found, &missing), Ok(()));
+        assert_eq!(fs::read(&place_of).unwrap(), b"weights");
+        assert_eq!(place(&place_of, &missing), Ok(()), "it is there already");
+        let error = place(&found, &missing).unwrap_err();
+        assert!(error.contains("weights.bin"), "another file would be replaced: {error}");
+    }
 }

@@ -20,10 +20,10 @@ pub fn notices_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
                     if ui.small_button("Dismiss").clicked() {
                         ctx.send(Command::DismissNotice(at));
                     }
-                    if let Some(action) = &notice.action
-                        && ui.small_button(action.label()).clicked()
-                    {
-                        ctx.send(action.command());
+                    for action in notice.actions.iter().rev() {
+                        if ui.small_button(action.label()).on_hover_text(action.explanation()).clicked() {
+                            ctx.send(action.command());
+                        }
                     }
                     if ui.small_button("Copy").on_hover_text("Copy this message").clicked() {
                         ctx.send(Command::CopyText(format!("{}\n{}", notice.title, notice.details)));

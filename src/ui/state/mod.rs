@@ -1,12 +1,14 @@
 //! What the window knows and wants. Only [`AppState`] changes it: by commands of the person and events of the worker.
 
 mod images;
+mod notices;
 mod parity;
 mod results;
 mod view;
 
 pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
+pub use notices::{MissingFile, Notice, NoticeAction};
 pub use parity::{ParityStage, ParityState};
 pub use results::{LayerUsage, Multiple, Results};
 pub use view::{OverlayKind, Sheet, Side, View};
@@ -22,46 +24,6 @@ use crate::input::DecodedImage;
 use crate::routing::{LayerIdx, LayerRouting};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A message that stays until it is dismissed: what went wrong, why, and what to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// What could not be done, in a few words.
-    pub title: String,
-    /// Why, and what to do next.
-    pub details: String,
-    /// What a button on the message does.
-    pub action: Option<NoticeAction>,
-}
-
-/// What a message offers to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoticeAction {
-    /// Open the model anew.
-    ReloadModel,
-    /// Open a model in spite of what it did.
-    TrustModel(PathBuf),
-}
-
-impl NoticeAction {
-    /// Text of the button.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::ReloadModel => "Reload",
-            Self::TrustModel(_) => "Try again",
-        }
-    }
-
-    /// What a click sends.
-    #[must_use]
-    pub fn command(&self) -> Command {
-        match self {
-            Self::ReloadModel => Command::ReloadModel,
-            Self::TrustModel(path) => Command::TrustModel(path.clone()),
-        }
-    }
-}
 
 /// The model that is wanted and the one that is open.
 #[derive(Debug, Default)]
@@ -194,9 +156,11 @@ impl AppState {
         match command {
             Command::OpenPaths(paths) => self.open_paths(paths),
             Command::OpenSample(id) => self.open_image(ImageSpec::Sample(id)),
+            Command::OpenModel(path) => self.want_model(Some(path)),
             Command::OpenDefaultModel => self.want_model(self.default_model.clone()),
             Command::ReloadModel => self.reload_model(),
             Command::TrustModel(path) => self.trust_model(path),
+            Command::FilePlaced(missing, result) => self.file_placed(missing, result),
             Command::CancelOpening => self.cancel_opening(),
             Command::SetProvider(choice) => self.set_provider(choice),
             Command::Paste(image) => self.open_image(ImageSpec::Decoded(image)),
@@ -240,6 +204,7 @@ impl AppState {
             Command::DismissNotice(_)
             | Command::ShowImageDialog
             | Command::ShowModelDialog
+            | Command::ShowLocateDialog(_)
             | Command::FitImage
             | Command::ZoomToPixels
             | Command::CopyText(_)
@@ -253,7 +218,12 @@ impl AppState {
         match event {
             Event::ModelOpening(_) => self.model.opening = true,
             Event::ModelOpened(model) => self.model_opened(model),
-            Event::ModelFailed { path, quarantined, message } => self.model_failed(&path, quarantined, message),
+            Event::ModelFailed { path, quarantined, missing, message } => {
+                let trust = quarantined.then(|| NoticeAction::TrustModel(path.clone()));
+                let locate = missing.map(|place| NoticeAction::LocateFile(MissingFile { model: path.clone(), place }));
+                let retry = locate.is_some().then(|| NoticeAction::RetryModel(path.clone()));
+                self.model_failed(&path, message, trust.into_iter().chain(locate).chain(retry).collect());
+            }
             Event::ModelChanged { path, gone } => self.model_changed(&path, gone),
             Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
             Event::ImageFailed { image, message } => self.image_failed(image, message),
@@ -261,7 +231,7 @@ impl AppState {
             Event::RunFailed { quarantined, message, .. } => {
                 self.updating = false;
                 let trust = self.model.wanted.clone().filter(|_| quarantined).map(NoticeAction::TrustModel);
-                self.notify_with("The model could not be run", message, trust);
+                self.notify_with("The model could not be run", message, trust.into_iter().collect());
             }
             Event::Idle => self.updating = false,
         }
@@ -269,11 +239,11 @@ impl AppState {
 
     /// Puts a message on screen, unless it is there already.
     pub fn notify(&mut self, title: impl Into<String>, details: impl Into<String>) {
-        self.notify_with(title, details, None);
+        self.notify_with(title, details, Vec::new());
     }
 
-    fn notify_with(&mut self, title: impl Into<String>, details: impl Into<String>, action: Option<NoticeAction>) {
-        let notice = Notice { title: title.into(), details: details.into(), action };
+    fn notify_with(&mut self, title: impl Into<String>, details: impl Into<String>, actions: Vec<NoticeAction>) {
+        let notice = Notice { title: title.into(), details: details.into(), actions };
         if !self.notices.contains(&notice) {
             self.notices.push(notice);
         }
@@ -315,6 +285,8 @@ impl AppState {
 
     /// A model that is asked for again may have changed meanwhile.
     fn want_model(&mut self, path: Option<PathBuf>) {
+        let retry = path.clone().map(NoticeAction::RetryModel);
+        self.notices.retain(|notice| retry.as_ref().is_none_or(|retry| !notice.actions.contains(retry)));
         if path == self.model.wanted {
             self.reload_model();
         }
@@ -324,26 +296,37 @@ impl AppState {
 
     fn reload_model(&mut self) {
         self.model.reload += 1;
-        self.notices.retain(|notice| notice.action != Some(NoticeAction::ReloadModel));
+        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::ReloadModel));
     }
 
     fn model_changed(&mut self, path: &Path, gone: bool) {
         let name = file_name(path);
-        self.notices.retain(|notice| notice.action != Some(NoticeAction::ReloadModel));
+        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::ReloadModel));
         if gone {
             let details = "The model stays as it was opened until another one is opened or the window is closed.";
             return self.notify(format!("The file {name} is gone"), details);
         }
         let details = "What is shown belongs to the file as it was when it was opened. Reload it to see what the new one \
                        does.";
-        self.notify_with(format!("The model {name} has changed"), details, Some(NoticeAction::ReloadModel));
+        self.notify_with(format!("The model {name} has changed"), details, vec![NoticeAction::ReloadModel]);
     }
 
     fn trust_model(&mut self, path: PathBuf) {
-        self.notices
-            .retain(|notice| !matches!(&notice.action, Some(NoticeAction::TrustModel(other)) if *other == path));
+        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::TrustModel(path.clone())));
         self.model.pardon += 1;
         self.want_model(Some(path));
+    }
+
+    /// A missing file is there now, so that its model can be opened; or why it is not.
+    fn file_placed(&mut self, missing: MissingFile, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.want_model(Some(missing.model)),
+            Err(message) => {
+                let title = format!("Could not put {} beside the model", file_name(&missing.place));
+                let retry = NoticeAction::RetryModel(missing.model.clone());
+                self.notify_with(title, message, vec![NoticeAction::LocateFile(missing), retry]);
+            }
+        }
     }
 
     /// Back to the model that is open, if there is one.
@@ -448,15 +431,14 @@ impl AppState {
     }
 
     /// The model that was open before stays.
-    fn model_failed(&mut self, path: &Path, quarantined: bool, message: String) {
+    fn model_failed(&mut self, path: &Path, message: String, actions: Vec<NoticeAction>) {
         self.model.opening = false;
         self.updating = false;
         if self.model.wanted.as_deref() == Some(path) {
             self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
             self.settings.model = self.model.wanted.clone().filter(|path| Some(path) != self.default_model.as_ref());
         }
-        let trust = quarantined.then(|| NoticeAction::TrustModel(path.to_owned()));
-        self.notify_with(format!("Could not open the model {}", file_name(path)), message, trust);
+        self.notify_with(format!("Could not open the model {}", file_name(path)), message, actions);
     }
 
     fn image_decoded(&mut self, image: ImageId, decoded: Arc<DecodedImage>) {

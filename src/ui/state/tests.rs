@@ -171,6 +171,7 @@ fn a_model_that_cannot_be_opened_leaves_the_one_before() {
     fixture.state.hear(Event::ModelFailed {
         path: "other.ONNX".into(),
         quarantined: false,
+        missing: None,
         message: "not an ONNX file".into(),
     });
     assert_eq!(fixture.state.model.wanted, Some("default.onnx".into()));
@@ -204,9 +205,9 @@ fn a_model_that_changed_is_opened_anew_when_the_person_says_so() {
     for gone in [true, false, false] {
         fixture.state.hear(Event::ModelChanged { path: "default.onnx".into(), gone });
     }
-    let reload = Some(NoticeAction::ReloadModel);
-    let actions: Vec<_> = fixture.state.notices.iter().map(|notice| notice.action.clone()).collect();
-    assert_eq!(actions, [None, reload], "{:?}", fixture.state.notices);
+    let reload = vec![NoticeAction::ReloadModel];
+    let actions: Vec<_> = fixture.state.notices.iter().map(|notice| notice.actions.clone()).collect();
+    assert_eq!(actions, [Vec::new(), reload], "{:?}", fixture.state.notices);
     assert!(fixture.state.notices[1].title.contains("default.onnx"));
     fixture.state.apply(NoticeAction::ReloadModel.command());
     assert_eq!((fixture.state.model.reload, fixture.state.notices.len()), (1, 1));
@@ -304,13 +305,38 @@ fn a_model_in_quarantine_is_opened_when_a_person_trusts_it() {
     let mut fixture = Fixture::new();
     let path = PathBuf::from("other.onnx");
     fixture.state.apply(Command::OpenPaths(vec![path.clone()]));
-    let failed = Event::ModelFailed { path: path.clone(), quarantined: true, message: "it ended twice".into() };
+    let failed =
+        Event::ModelFailed { path: path.clone(), quarantined: true, missing: None, message: "it ended twice".into() };
     fixture.state.hear(failed);
-    let action = fixture.state.notices[0].action.clone().expect("a button");
+    let action = fixture.state.notices[0].actions[0].clone();
     assert_eq!((action.label(), fixture.state.model.pardon), ("Try again", 0));
     fixture.state.apply(action.command());
     assert_eq!((fixture.state.model.wanted.clone(), fixture.state.model.pardon), (Some(path), 1));
     assert!(fixture.state.notices.is_empty());
+}
+
+#[test]
+fn a_model_whose_weights_are_missing_opens_once_they_are_there() {
+    let mut fixture = Fixture::new();
+    let (model, place) = (PathBuf::from("other.bin"), PathBuf::from("weights.bin"));
+    let failed = Event::ModelFailed {
+        path: model.clone(),
+        quarantined: false,
+        missing: Some(place.clone()),
+        message: "the file weights.bin is missing".into(),
+    };
+    fixture.state.hear(failed);
+    let [locate, retry] = &fixture.state.notices[0].actions.clone()[..] else { panic!("two buttons") };
+    assert_eq!((locate.label(), retry.label()), ("Locate…", "Try again"));
+    assert!(locate.explanation().contains("weights.bin"));
+    let Command::ShowLocateDialog(missing) = locate.command() else { panic!("a dialog") };
+    assert_eq!(missing, MissingFile { model: model.clone(), place });
+    fixture.state.apply(Command::FilePlaced(missing.clone(), Err("the disk is full".into())));
+    assert_eq!(fixture.state.model.wanted, Some("default.onnx".into()));
+    assert_eq!((fixture.state.notices.len(), &*fixture.state.notices[1].details), (2, "the disk is full"));
+    fixture.state.apply(Command::FilePlaced(missing, Ok(())));
+    assert_eq!(fixture.state.model.wanted, Some(model));
+    assert!(fixture.state.notices.is_empty(), "{:?}", fixture.state.notices);
 }
 
 #[test]
