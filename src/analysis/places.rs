@@ -45,14 +45,9 @@ pub(super) fn placed(
 
 /// For each patch, row by row, its token.
 pub(super) fn patch_tokens(grid: GridCard) -> Vec<usize> {
-    let patches = (0..grid.rows * grid.cols).map(|patch| (patch / grid.cols, patch % grid.cols));
-    let token = |(row, col)| match grid.order {
-        TokenOrder::RowMajor => row * grid.cols + col,
-        TokenOrder::Windows { rows, cols, shift_rows, shift_cols } => {
-            let (row, col) = ((row + grid.rows - shift_rows) % grid.rows, (col + grid.cols - shift_cols) % grid.cols);
-            let window = row / rows * (grid.cols / cols) + col / cols;
-            window * rows * cols + row % rows * cols + col % cols
-        }
-    };
-    patches.map(|place| grid.prefix_tokens + token(place)).collect()
+    let patches = grid.rows * grid.cols;
+    // A card whose windows do not divide its grid was refused.
+    let tokens = grid.order.windows().and_then(|windows| windows.tokens(grid.rows, grid.cols));
+    let tokens = tokens.unwrap_or_else(|| (0..patches).collect());
+    tokens.into_iter().map(|token| grid.prefix_tokens + token).collect()
 }

@@ -72,14 +72,21 @@ impl Windows {
         values_per_token: usize,
         [rows, cols]: [usize; 2],
     ) -> Option<Vec<T>> {
-        let patches = self.patches(rows, cols)?;
-        if values_per_token == 0 || tokens.len() != patches.len() * values_per_token {
+        let token_of = self.tokens(rows, cols)?;
+        if values_per_token == 0 || tokens.len() != token_of.len() * values_per_token {
             return None;
         }
-        let mut token_of = vec![0; patches.len()];
-        patches.iter().enumerate().for_each(|(token, patch)| token_of[patch.0] = token);
         let values = |token: usize| &tokens[token * values_per_token..][..values_per_token];
         Some(token_of.into_iter().flat_map(values).cloned().collect())
+    }
+
+    /// The token of each patch, in row-major order of the patches; `None` where the windows do not divide the grid.
+    #[must_use]
+    pub fn tokens(&self, rows: usize, cols: usize) -> Option<Vec<usize>> {
+        let patches = self.patches(rows, cols)?;
+        let mut tokens = vec![0; patches.len()];
+        patches.iter().enumerate().for_each(|(token, patch)| tokens[patch.0] = token);
+        Some(tokens)
     }
 }
 

@@ -10,8 +10,8 @@ mod rows;
 mod scores;
 
 use crate::engine::{RunResult, Tensor};
-use crate::model::LayerCard;
 use crate::model::routers::{GatingRule, Router, ScoreFunction, TensorRef};
+use crate::model::{LayerCard, TensorPath};
 use crate::routing::{ExpertIdx, LayerRouting, RoutingError};
 use rows::Rows;
 
@@ -145,8 +145,8 @@ impl LayerRecipe<TensorRef> {
     #[must_use]
     pub fn of_card(layer: &LayerCard) -> Self {
         let named = |name: &str, dense: bool| {
-            let (name, shape) = (name.to_owned(), vec![-1]);
-            let tensor = TensorRef { name, place: Vec::new(), element: 0, shape, expert_axis: Some(0), dense };
+            let TensorPath { name, place } = TensorPath::parse(name);
+            let tensor = TensorRef { name, place, element: 0, shape: vec![-1], expert_axis: Some(0), dense };
             Some(tensor).filter(|tensor| !tensor.name.is_empty())
         };
         let rule = layer.rule.unwrap_or(GatingRule::SoftmaxThenTopK);
