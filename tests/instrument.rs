@@ -60,8 +60,9 @@ impl Opened {
 
     fn proved(&self, engine: &Engine, plan: &InstrumentPlan, inputs: &[Tensor]) -> Result<ProvedModel, EditError> {
         let Self { request, file, model, report } = self;
-        let original = Original { request, handle: None, model, file, report };
-        load_proved(engine, &original, plan, inputs)
+        let original = Original { request, model, file, report };
+        let baseline = original.baseline(engine, inputs.to_vec()).unwrap();
+        load_proved(engine, &original, plan, &baseline)
     }
 }
 
@@ -119,22 +120,22 @@ fn every_router_gets_the_controls_that_it_can_have() {
     });
     let found = found.into_inner().unwrap();
     let wrong: Vec<&String> = found.symmetric_difference(&expected).collect();
-    assert!(wrong.is_empty(), "found or expected, not both: {wrong:#?}");
+    assert!(wrong.is_empty(), "found, or expected by tests/zoo/controls.txt, not both: {wrong:#?}");
 }
 
 fn input(control: &ControlInput, data: TensorData, len: usize) -> Tensor {
     Tensor { name: control.name.clone(), shape: vec![len], data }
 }
 
-fn without(proved: &ProvedModel, expert: usize) -> Vec<Tensor> {
+fn with_bias(proved: &ProvedModel, expert: usize, bias_of_expert: f32) -> Vec<Tensor> {
     let biases = proved.instrumented.routers.iter().map(|controls| &controls.selection_bias);
-    let ban = |offer: &Offer| {
+    let biased = |offer: &Offer| {
         let bias = proved.instrumented.input(offer).unwrap();
         let Control::SelectionBias { num_experts } = bias.control else { panic!("{bias:?}") };
-        let values = (0..num_experts).map(|other| if other == expert { -1e4 } else { 0.0 }).collect();
+        let values = (0..num_experts).map(|other| if other == expert { bias_of_expert } else { 0.0 }).collect();
         input(bias, TensorData::F32(values), num_experts)
     };
-    biases.map(ban).collect()
+    biases.map(biased).collect()
 }
 
 fn run(engine: &Engine, proved: &ProvedModel, inputs: Vec<Tensor>) -> Vec<Tensor> {
@@ -155,6 +156,18 @@ fn compare(row: &Row, prefix: &str, outputs: &[Tensor]) -> usize {
         compared += 1;
     }
     compared
+}
+
+/// With a large bias every token has the expert first.
+fn force(engine: &Engine, proved: &ProvedModel, inputs: &[Tensor], expert: usize) {
+    let mut biases = with_bias(proved, expert, 1e4);
+    let bias = biases.swap_remove(0);
+    let outputs = run(engine, proved, [inputs.to_vec(), vec![bias]].concat());
+    let shown = proved.instrumented.routers[0].expert_ids.as_ref().unwrap();
+    let ids = outputs.into_iter().find(|output| output.name == *shown).unwrap();
+    let columns = proved.instrumented.routers[0].own_top_k.unwrap();
+    let TensorData::I64(ids) = ids.data else { panic!("{shown}") };
+    assert!(ids.chunks(columns).all(|ids| ids[0] == expert as i64), "{shown}: {ids:?}");
 }
 
 /// In worker processes, as the program runs models.
@@ -186,9 +199,12 @@ fn another_k_and_a_banned_expert_give_what_pytorch_gives() {
             assert!(range.contains(&k) && proved.with_top_k(*range.end() + 1).is_err(), "{}: {range:?}", row.name);
         }
         if let Some(expert) = number("expert") {
-            let outputs = run(&engine, &proved, [inputs, without(&proved, expert)].concat());
+            let outputs = run(&engine, &proved, [inputs, with_bias(&proved, expert, -1e4)].concat());
             assert!(compare(row, "banned", &outputs) > 0, "{}", row.name);
             by_ban += 1;
+            if opened.report.routers[0].groups.is_none() {
+                force(&engine, &proved, &row.golden().inputs(0), expert);
+            }
         }
         engine.unload(proved.loaded.model).unwrap();
     }

@@ -1,7 +1,7 @@
 //! Loads a model edited, as far as it can be proved: with all that was planned, else with nothing but more outputs.
 
-use super::proof::{Proof, prove};
-use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, ModelHandle, Tensor, TensorData};
+use super::proof::{Baseline, Proof, prove};
+use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, Tensor, TensorData};
 use crate::model::proto::ModelProto;
 use crate::model::routers::RouterReport;
 use crate::model::{InstrumentError, InstrumentPlan, Instrumented, Obstacle, RouterControls, instrument};
@@ -13,14 +13,25 @@ use std::ops::RangeInclusive;
 pub struct Original<'a> {
     /// As it was loaded.
     pub request: &'a LoadRequest,
-    /// The session of the file as it is, if there is one; else it is loaded for the proof and unloaded again.
-    pub handle: Option<ModelHandle>,
     /// The file, decoded.
     pub model: &'a ModelProto,
     /// The file's content, which `model` was decoded from.
     pub file: &'a Bytes,
     /// Its routers.
     pub report: &'a RouterReport,
+}
+
+impl Original<'_> {
+    /// What it gives on one input: loads it, runs it twice, and unloads it.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be loaded or run.
+    pub fn baseline(&self, engine: &Engine, inputs: Vec<Tensor>) -> Result<Baseline, EngineError> {
+        let handle = engine.load(&LoadRequest { edited: None, ..self.request.clone() })?.model;
+        let baseline = Baseline::of(engine, handle, inputs);
+        engine.unload(handle)?;
+        baseline
+    }
 }
 
 /// An edited model that is loaded and proved.
@@ -105,8 +116,8 @@ pub enum EditError {
     Random,
 }
 
-/// Edits a model, loads it beside the original, and proves it on one input. Where the controls keep it from being
-/// proved, it comes with the outputs of the plan alone.
+/// Edits a model, loads it, and proves it against what the original gives. Where the controls keep it from being proved,
+/// it comes with the outputs of the plan alone.
 ///
 /// # Errors
 /// [`EditError`]; then only the original can be used.
@@ -114,21 +125,15 @@ pub fn load_proved(
     engine: &Engine,
     original: &Original<'_>,
     plan: &InstrumentPlan,
-    inputs: &[Tensor],
+    baseline: &Baseline,
 ) -> Result<ProvedModel, EditError> {
-    let Some(handle) = original.handle else {
-        let handle = engine.load(original.request)?.model;
-        let proved = load_proved(engine, &Original { handle: Some(handle), ..*original }, plan, inputs);
-        engine.unload(handle)?;
-        return proved;
-    };
     if plan.operator_top_k.is_some() {
-        return with_operator_top_k(engine, original, plan, inputs);
+        return with_operator_top_k(engine, original, plan, baseline);
     }
-    match attempt(engine, (original, handle), plan, inputs) {
+    match attempt(engine, original, plan, baseline) {
         Err(EditError::Unproved(reason)) if *plan != InstrumentPlan::only(plan.expose.clone()) => {
             let outputs = InstrumentPlan::only(plan.expose.clone());
-            let mut proved = attempt(engine, (original, handle), &outputs, inputs)?;
+            let mut proved = attempt(engine, original, &outputs, baseline)?;
             let refused = || Err(Obstacle::Unproved { reason: reason.clone() });
             for router in &mut proved.instrumented.routers {
                 for offer in [&mut router.top_k, &mut router.selection_bias, &mut router.rank_weights] {
@@ -148,10 +153,10 @@ fn with_operator_top_k(
     engine: &Engine,
     original: &Original<'_>,
     plan: &InstrumentPlan,
-    inputs: &[Tensor],
+    baseline: &Baseline,
 ) -> Result<ProvedModel, EditError> {
     let with_own = InstrumentPlan { operator_top_k: None, ..plan.clone() };
-    let mut proved = load_proved(engine, original, &with_own, inputs)?;
+    let mut proved = load_proved(engine, original, &with_own, baseline)?;
     engine.unload(proved.loaded.model)?;
     let path = &original.request.model;
     let other = instrument(original.model, original.file, path, original.report, plan)?;
@@ -163,9 +168,9 @@ fn with_operator_top_k(
 
 fn attempt(
     engine: &Engine,
-    (original, handle): (&Original<'_>, ModelHandle),
+    original: &Original<'_>,
     plan: &InstrumentPlan,
-    inputs: &[Tensor],
+    baseline: &Baseline,
 ) -> Result<ProvedModel, EditError> {
     let mut instrumented = instrument(original.model, original.file, &original.request.model, original.report, plan)?;
     let request = LoadRequest { edited: Some(EditedModel(instrumented.encode())), ..original.request.clone() };
@@ -175,7 +180,7 @@ fn attempt(
         }
         other => other.into(),
     })?;
-    let proved = prove(engine, handle, loaded.model, &instrumented, inputs).map_err(EditError::from);
+    let proved = prove(engine, baseline, loaded.model, &instrumented).map_err(EditError::from);
     let proved = proved.and_then(|proof| match &proof.unchanged {
         Ok(_) => Ok(proof),
         Err(_) if proof.is_random => Err(EditError::Random),

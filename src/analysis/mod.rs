@@ -21,7 +21,7 @@ pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, ParitySum};
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use places::TokenPlace;
-pub use proof::{Proof, Verdict, prove};
+pub use proof::{Baseline, Proof, Verdict, prove};
 pub use reading::{LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};

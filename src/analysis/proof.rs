@@ -22,6 +22,28 @@ const SHIFT: f32 = 1.0 / 1024.0;
 /// Bans an expert.
 const BAN: f32 = -1e4;
 
+/// What the original gives on one input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    /// How far a second run is from the first: much, where the model draws random numbers.
+    spread: f64,
+}
+
+impl Baseline {
+    /// Runs the original twice. It is not needed afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it does not run.
+    pub fn of(engine: &Engine, original: ModelHandle, inputs: Vec<Tensor>) -> Result<Self, EngineError> {
+        let run = || engine.run(&RunRequest { model: original, inputs: inputs.clone() });
+        let (outputs, again) = (run()?.outputs, run()?.outputs);
+        let spread = compare(&outputs, &again, f64::INFINITY).unwrap_or(f64::INFINITY);
+        Ok(Self { inputs, outputs, spread })
+    }
+}
+
 /// What came of the runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proof {
@@ -50,23 +72,19 @@ impl Proof {
     }
 }
 
-/// Proves an edited model against the original, on one input: both are loaded, and run about nine times in all.
+/// Proves an edited model against the original, in about nine runs.
 ///
 /// # Errors
-/// [`EngineError`] when the original does not run, or the proof is cancelled.
+/// [`EngineError`] when the engine cannot run anything, or the proof is cancelled.
 pub fn prove(
     engine: &Engine,
-    original: ModelHandle,
+    baseline: &Baseline,
     edited: ModelHandle,
     instrumented: &Instrumented,
-    inputs: &[Tensor],
 ) -> Result<Proof, EngineError> {
     let bar = if instrumented.is_half { HALF_BAR } else { BAR };
-    let run = |model| engine.run(&RunRequest { model, inputs: inputs.to_vec() });
-    let before = run(original)?.outputs;
-    let again = run(original)?.outputs;
-    let mut trial = Trial { engine, edited, instrumented, inputs, before, plain: Vec::new(), bar };
-    let is_random = trial.judge(&again).is_err();
+    let mut trial = Trial { engine, edited, instrumented, baseline, plain: Vec::new(), bar };
+    let is_random = baseline.spread > bar;
     let unchanged = match is_random {
         true => Err(EditError::Random.to_string()),
         false => trial.unchanged()?,
@@ -83,9 +101,7 @@ struct Trial<'a> {
     engine: &'a Engine,
     edited: ModelHandle,
     instrumented: &'a Instrumented,
-    inputs: &'a [Tensor],
-    /// The original's outputs.
-    before: Vec<Tensor>,
+    baseline: &'a Baseline,
     /// The edited model's outputs, with every control at its default.
     plain: Vec<Tensor>,
     bar: f64,
@@ -301,7 +317,7 @@ impl<'a> Trial<'a> {
             shape: vec![data.len()],
             data: data.clone(),
         });
-        let inputs = self.inputs.iter().cloned().chain(added).collect();
+        let inputs = self.baseline.inputs.iter().cloned().chain(added).collect();
         match self.engine.run(&RunRequest { model: self.edited, inputs }) {
             Ok(result) => Ok(Ok(result.outputs)),
             Err(EngineError::Run { reason }) => Ok(Err(format!("it fails {}", at_node(&reason)))),
@@ -311,12 +327,12 @@ impl<'a> Trial<'a> {
 
     /// Compares with the original's outputs.
     fn judge(&self, outputs: &[Tensor]) -> Verdict {
-        compare(&self.before, outputs, self.bar)
+        compare(&self.baseline.outputs, outputs, self.bar)
     }
 
     /// Of an edited model's outputs, those that the original has.
     fn shared(&self, outputs: &[Tensor]) -> Vec<Tensor> {
-        let known = |tensor: &&Tensor| self.before.iter().any(|before| before.name == tensor.name);
+        let known = |tensor: &&Tensor| self.baseline.outputs.iter().any(|before| before.name == tensor.name);
         outputs.iter().filter(known).cloned().collect()
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Choice {
     pub picks: Option<Picks>,
     /// The largest k that the rule allows.
     pub max_k: usize,
+    /// Fewer are used than are chosen.
+    pub cut: bool,
 }
 
 /// Weights, or logits, of the chosen experts: the first output of a node.
@@ -65,11 +67,12 @@ pub(super) fn choice(graph: &ModelGraph<'_>, router: &Router) -> Result<Choice, 
         _ => {}
     }
     let half_keys = router.rule == Rule::ProductKey;
-    let ids = router.tensors.expert_ids.as_ref().and_then(|ids| find(graph, ids)).ok_or(match router.top_k {
-        None => Obstacle::NoChoice,
-        Some(_) => Obstacle::Unseen,
+    let ids = router.tensors.expert_ids.as_ref().and_then(|ids| find(graph, ids)).ok_or(match router.top_k_source {
+        TopKSource::None => Obstacle::NoChoice,
+        TopKSource::Operator => Obstacle::SeveralSteps,
+        _ => Obstacle::Unseen,
     })?;
-    let (id, ids) = chooser(graph, ids, half_keys)?;
+    let Chooser { node: id, ids, cut } = chooser(graph, ids, half_keys)?;
     let node = graph.node(id);
     let is_top_k = node.op == "TopK";
     let scores = node.input(0).ok_or(Obstacle::Unseen)?;
@@ -95,13 +98,14 @@ pub(super) fn choice(graph: &ModelGraph<'_>, router: &Router) -> Result<Choice, 
         // Sums of two halves' logits, until a function follows.
         picks.scored = router.score == ScoreFunction::None;
     }
-    Ok(Choice { spot, is_top_k, scores: along, maxima, picks, max_k })
+    Ok(Choice { spot, is_top_k, scores: along, maxima, picks, max_k, cut })
 }
 
 /// k, where it is a constant that an input can take the place of.
 pub(super) fn constant_k(router: &Router, choice: &Choice) -> Result<usize, Obstacle> {
     match &router.top_k_source {
         _ if !choice.is_top_k => Err(Obstacle::BestOnly),
+        _ if choice.cut => Err(Obstacle::Cut),
         TopKSource::Constant => router.top_k.ok_or(Obstacle::Computed),
         TopKSource::Input { name } => Err(Obstacle::OwnInput { input: name.clone() }),
         TopKSource::Operator => Err(Obstacle::BestOnly),
@@ -117,16 +121,30 @@ fn find(graph: &ModelGraph<'_>, tensor: &TensorRef) -> Option<ValueId> {
     })
 }
 
-/// The node that chose, and its ids, behind a tensor that shows them.
-fn chooser(graph: &ModelGraph<'_>, shown: ValueId, half_keys: bool) -> Result<(NodeId, ValueId), Obstacle> {
+/// What chose.
+struct Chooser {
+    node: NodeId,
+    /// Its output of chosen experts.
+    ids: ValueId,
+    /// Some of those are cut off afterwards.
+    cut: bool,
+}
+
+/// The node that chose, behind a tensor that shows what it chose.
+fn chooser(graph: &ModelGraph<'_>, shown: ValueId, half_keys: bool) -> Result<Chooser, Obstacle> {
     let mut value = shown;
+    let mut cut = false;
     for _ in 0..MAX_STEPS {
         let (id, node) = graph.producing(value).ok_or(Obstacle::Unseen)?;
         let next = match node.op {
-            "TopK" if node.output(1) == Some(value) => return Ok((id, value)),
-            "ArgMax" => return Ok((id, value)),
+            "TopK" if node.output(1) == Some(value) => return Ok(Chooser { node: id, ids: value, cut }),
+            "ArgMax" => return Ok(Chooser { node: id, ids: value, cut }),
             "Concat" | "Where" => return Err(Obstacle::SeveralSteps),
             "GatherElements" | "Gather" | "GatherND" if half_keys => node.input(1),
+            "Slice" | "Split" => {
+                cut = true;
+                node.input(0)
+            }
             "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Flatten" => node.input(0),
             _ => None,
         };

@@ -182,6 +182,9 @@ pub enum Obstacle {
     /// `ArgMax`.
     #[error("The router takes the best expert by its very operator; there is no k to change.")]
     BestOnly,
+    /// Fewer experts are used than chosen.
+    #[error("The router chooses more experts than it uses, and the number that it uses is fixed.")]
+    Cut,
     /// k depends on something.
     #[error("The model computes k by itself.")]
     Computed,
