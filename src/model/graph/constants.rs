@@ -11,7 +11,7 @@ const MAX_ELEMENTS: usize = 256;
 /// `TensorProto.DataType`.
 pub(super) const FLOAT: i32 = 1;
 pub(super) const INT64: i32 = 7;
-pub(super) const BOOL: i32 = 9;
+pub(in crate::model) const BOOL: i32 = 9;
 
 /// Whether elements of this type are floats: float32, float16, float64, bfloat16, or float8.
 pub(in crate::model) fn is_float(element: i32) -> bool {

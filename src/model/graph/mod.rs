@@ -24,7 +24,7 @@ mod tests;
 use super::elements::element_bits;
 pub(super) use attributes::normal_axis;
 pub use build::GraphError;
-pub(super) use constants::{is_float, is_quantized};
+pub(super) use constants::{BOOL, is_float, is_quantized};
 pub(super) use dominators::Dominators;
 pub(super) use elements::is_product;
 

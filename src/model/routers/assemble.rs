@@ -14,7 +14,7 @@ use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::tensors::{kept, pair_score, pair_tensors};
 use super::walk::Walk;
-use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
 /// A router, its place among all nodes, and the weights of its experts.
 #[derive(Debug)]
@@ -134,6 +134,13 @@ impl Plan {
     ) -> Option<&'static str> {
         if found.form == ExpertForm::Rows && self.named.rule != GatingRule::ProductKey && self.weights.is_none() {
             return Some("it looks rows up in tables without weighting them, as a codebook does");
+        }
+        if self.named.rule == GatingRule::Other && self.named.score == ScoreFunction::None && self.main.is_none() {
+            return Some("it weights places rather than experts, as a pooling by attention does");
+        }
+        let merge = graph.node(found.region.merge);
+        if self.main.is_none() && merge.op == "Concat" && !is_summed(graph, merge) {
+            return Some("what it weights is put side by side and never added up, as in a hierarchy of classes");
         }
         if found.form == ExpertForm::Branches && self.main.is_none() {
             let gate = graph.producer(candidate.raw)?;
@@ -299,6 +306,13 @@ fn slot_counts(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Vec<i64> {
     }
     counts.retain(|&size| size > 1);
     counts
+}
+
+/// Whether what a node stacks is added up next.
+fn is_summed(graph: &ModelGraph<'_>, stack: &Node<'_>) -> bool {
+    let readers = stack.output(0).into_iter().flat_map(|output| graph.data_consumers(output));
+    let mut ops = readers.map(|reader| graph.node(reader).op);
+    ops.any(|op| op.starts_with("Reduce") || is_product(op) || op == "SequenceAt")
 }
 
 fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {

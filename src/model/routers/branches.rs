@@ -8,7 +8,9 @@ use super::names::weights_of;
 use super::region::Region;
 use super::scores::skip_passive;
 use super::walk::Walk;
-use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized};
+use crate::model::graph::{
+    BOOL, FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized,
+};
 use std::collections::BTreeMap;
 
 /// One expert each.
@@ -59,8 +61,8 @@ pub(super) fn find_branches(
     if let Some(branches) = labels.branches(cone, widths, chooses) {
         return Some(branches);
     }
-    // Outputs of all experts, stacked or summed at once.
-    for &id in region.nodes.iter().rev() {
+    // Outputs of all experts, stacked or summed at once; the gate comes to them afterwards.
+    for &id in region.nodes.iter().rev().filter(|&&id| id != region.merge) {
         let node = graph.node(id);
         let count = node.inputs.len() as i64;
         if !matches!(node.op, "Concat" | "Sum" | "SequenceConstruct" | "ConcatFromSequence")
@@ -170,7 +172,8 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
                 fits.then(|| (0..count).collect())
             }
             "SequenceAt" => Some(vec![graph.const_int(node.input(1)?)?]),
-            "Equal" => {
+            // A truth value that is negated so is no number of an expert.
+            "Equal" if graph.value(data).element != BOOL => {
                 let constant = node.inputs.iter().flatten().find_map(|&input| graph.const_scalar(input))?;
                 let width = widths.iter().copied().max().unwrap_or(0);
                 let label = constant as i64;

@@ -241,3 +241,78 @@ fn a_model_without_any_choice_says_what_was_looked_for() {
     assert!(report.routers.is_empty() && report.near_misses.is_empty());
     assert_eq!((report.looked_at.nodes, report.looked_at.softmax), (1, 0));
 }
+
+/// As many pooled vectors as heads, each with a network of its own, but nothing chooses or weights those.
+#[test]
+fn a_pooling_by_attention_with_a_network_for_each_query() {
+    let mut sketch = gate();
+    sketch.op("Softmax", "l", "p", &[("axis", 0)]);
+    sketch.graph.node.push(with_ints(node("Transpose", "p", "pt", &[]), "perm", &[1, 0]));
+    sketch.op("MatMul", "pt x", "pooled", &[]);
+    for e in 0..E {
+        sketch.int(&format!("c{e}"), e);
+        sketch.op("Gather", &format!("pooled c{e}"), &format!("x{e}"), &[]);
+        expert(&mut sketch, &format!("head{e}"), &format!("x{e}"), &format!("o{e}"));
+    }
+    let outputs: Vec<String> = (0..E).map(|e| format!("o{e}")).collect();
+    sketch.op("Concat", &outputs.join(" "), "y", &[("axis", 0)]);
+    head(&mut sketch);
+    none(&sketch.model("logits"));
+}
+
+/// The same logits, normalised over both axes, carry tokens to latents and latents to tokens; then each has its network.
+#[test]
+fn attention_both_ways() {
+    let mut sketch = gate();
+    sketch.op("Softmax", "l", "over_tokens", &[("axis", 0)]);
+    sketch.op("Softmax", "l", "over_latents", &[("axis", 1)]);
+    sketch.graph.node.push(with_ints(node("Transpose", "over_tokens", "ot", &[]), "perm", &[1, 0]));
+    sketch.op("MatMul", "ot x", "latents", &[]);
+    sketch.op("MatMul", "over_latents latents", "tokens", &[]);
+    expert(&mut sketch, "of_latents", "latents", "a");
+    expert(&mut sketch, "of_tokens", "tokens", "b");
+    sketch.op("Concat", "a b", "y", &[("axis", 0)]);
+    head(&mut sketch);
+    none(&sketch.model("logits"));
+}
+
+/// The probability of a class is that of its group times that within the group.
+#[test]
+fn a_hierarchy_of_classes() {
+    let mut sketch = gate();
+    sketch.op("Softmax", "l", "groups", &[("axis", -1)]);
+    for e in 0..E {
+        sketch.weight(&format!("classes{e}"), &[D, H]);
+        sketch.op("MatMul", &format!("x classes{e}"), &format!("s{e}"), &[]);
+        sketch.op("Softmax", &format!("s{e}"), &format!("within{e}"), &[("axis", -1)]);
+        for (name, index) in [("from", e), ("to", e + 1), ("axis", 1)] {
+            sketch.ints(&format!("{name}{e}"), &[index]);
+        }
+        sketch.op("Slice", &format!("groups from{e} to{e} axis{e}"), &format!("g{e}"), &[]);
+        sketch.op("Mul", &format!("within{e} g{e}"), &format!("o{e}"), &[]);
+    }
+    let outputs: Vec<String> = (0..E).map(|e| format!("o{e}")).collect();
+    sketch.op("Concat", &outputs.join(" "), "y", &[("axis", 1)]);
+    none(&sketch.model("y"));
+}
+
+/// The best of all classes of all queries, their boxes found by a division that rounds down, written with comparisons.
+#[test]
+fn a_detector_that_divides_with_comparisons() {
+    let mut sketch = gate();
+    expert(&mut sketch, "box", "x", "boxes");
+    sketch.op("Sigmoid", "l", "p", &[]);
+    sketch.ints("flat", &[T * E]);
+    sketch.op("Reshape", "p flat", "scores", &[]);
+    sketch.op("TopK", "scores k", "best index", &[]);
+    sketch.int("classes", E);
+    sketch.int("zero", 0);
+    sketch.op("Less", "index zero", "negative", &[]);
+    sketch.op("Cast", "zero", "false", &[("to", 9)]);
+    sketch.op("Equal", "negative false", "is_positive", &[]);
+    sketch.op("Cast", "is_positive", "correction", &[("to", 7)]);
+    sketch.op("Div", "index classes", "quotient", &[]);
+    sketch.op("Sub", "quotient correction", "query", &[]);
+    sketch.op("Gather", "boxes query", "y", &[]);
+    none(&sketch.model("best y"));
+}
