@@ -158,10 +158,8 @@ impl<'a> Trial<'a> {
             },
             Some(Control::RankWeights { .. }) | None => {
                 let given: Vec<Given<'_>> = inputs.iter().map(|input| (*input, first_ranks(input, 1))).collect();
-                {
-                    let verdict = self.run(&given)?.and_then(|outputs| self.one_weight(&outputs, inputs));
-                    verdict.map(|()| 0.0).map_err(|what| format!("With the first rank alone, {what}."))
-                }
+                let verdict = self.run(&given)?.and_then(|outputs| self.one_weight(&outputs, inputs));
+                verdict.map(|()| 0.0).map_err(|what| format!("With the first rank alone, {what}."))
             }
         })
     }
@@ -276,9 +274,14 @@ impl<'a> Trial<'a> {
     /// At most one weight for each token.
     fn one_weight(&self, outputs: &[Tensor], inputs: &[&ControlInput]) -> Result<(), String> {
         for &router in inputs.iter().flat_map(|input| &input.routers) {
-            let name = self.instrumented.routers[router].combine_weights.as_ref();
-            let weights = outputs.iter().find(|tensor| Some(&tensor.name) == name);
-            let Some(Tensor { data: TensorData::F32(weights), shape, .. }) = weights else { continue };
+            let controls = &self.instrumented.routers[router];
+            let weights = outputs.iter().find(|tensor| Some(&tensor.name) == controls.combine_weights.as_ref());
+            let Some(Tensor { data: TensorData::F32(weights), shape, .. }) = weights else {
+                match controls.own_top_k {
+                    Some(1) => continue,
+                    _ => return Err("the weights of the others cannot be looked at".to_owned()),
+                }
+            };
             let columns = shape.last().copied().unwrap_or(0).max(1);
             if weights.chunks_exact(columns).any(|row| row.iter().filter(|&&weight| weight != 0.0).count() > 1) {
                 return Err("tokens have other weights still".to_owned());

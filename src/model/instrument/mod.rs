@@ -97,23 +97,39 @@ pub fn instrument(
     report: &RouterReport,
     plan: &InstrumentPlan,
 ) -> Result<Instrumented, InstrumentError> {
-    let tensors: Vec<&TensorRef> = plan.expose.iter().collect();
-    let Exposed { model: mut edited, outputs } = expose(model, file, path, &tensors)?;
+    let tensors: Vec<&TensorRef> = plan.expose.iter().chain(needed(report, plan)).collect();
+    let Exposed { model: mut edited, mut outputs } = expose(model, file, path, &tensors)?;
     // A model whose graph cannot be looked at has no routers that are known.
     let Ok(graph) = ModelGraph::new(model) else {
+        outputs.truncate(plan.expose.len());
         return Ok(Instrumented { model: edited, outputs, inputs: Vec::new(), routers: Vec::new(), is_half: false });
     };
     let (inputs, mut routers) = controls::add_controls(&mut edited, &graph, report, plan)?;
     for (controls, router) in routers.iter_mut().zip(&report.routers) {
         let exposed = |tensor: &Option<TensorRef>| {
-            let index = plan.expose.iter().position(|exposed| Some(exposed) == tensor.as_ref())?;
+            let tensor = tensor.as_ref().filter(|tensor| ranks_last(tensor))?;
+            let index = tensors.iter().position(|exposed| *exposed == tensor)?;
             Some(outputs[index].clone())
         };
         controls.expert_ids = exposed(&router.tensors.expert_ids);
         controls.combine_weights = exposed(&router.tensors.combine_weights);
     }
+    outputs.truncate(plan.expose.len());
     let is_half = choice::computes_in_half(&graph);
     Ok(Instrumented { model: edited, outputs, inputs, routers, is_half })
+}
+
+/// What a proof of the plan's controls looks at.
+fn needed<'r>(report: &'r RouterReport, plan: &InstrumentPlan) -> impl Iterator<Item = &'r TensorRef> {
+    let controls = plan.top_k != TopKInputs::None || plan.selection_bias || plan.rank_weights;
+    let routers = report.routers.iter().filter(move |_| controls);
+    let tensors = routers.flat_map(|router| [&router.tensors.expert_ids, &router.tensors.combine_weights]);
+    tensors.flatten().filter(|tensor| !tensor.name.is_empty())
+}
+
+/// Whether the last axis of a tensor is that of ranks or experts.
+fn ranks_last(tensor: &TensorRef) -> bool {
+    tensor.expert_axis.is_none_or(|axis| axis + 1 == tensor.shape.len())
 }
 
 impl Instrumented {

@@ -139,9 +139,9 @@ pub struct RouterControls {
     pub selection_bias: Offer,
     /// [`Control::RankWeights`].
     pub rank_weights: Offer,
-    /// The output that gives the chosen experts [.., k], where the plan exposes them.
+    /// The output that gives the chosen experts [.., k], where they are shown; a plan with controls shows them.
     pub expert_ids: Option<String>,
-    /// The output that gives the combine weights [.., k] or [.., E], where the plan exposes them.
+    /// The output that gives the combine weights [.., k] or [.., E], in the same way.
     pub combine_weights: Option<String>,
 }
 
