@@ -165,7 +165,7 @@ pub(super) enum SheetArg {
     /// Everything about the model
     Model,
     /// The comparison with another provider
-    Parity,
+    Comparison,
     /// The keyboard shortcuts
     Shortcuts,
 }
@@ -420,6 +420,16 @@ mod tests {
         let args = Args::try_parse_from(["moescope", "--device", "2", "--precision", "half"]).unwrap();
         let options = args.model.execution().provider.options;
         assert_eq!((options.device, options.precision), (Some(2), Precision::Half));
+    }
+
+    /// A value that is also the name of a command would be taken for that.
+    #[test]
+    fn every_sheet_can_be_shown() {
+        for sheet in <SheetArg as clap::ValueEnum>::value_variants() {
+            let name = clap::ValueEnum::to_possible_value(sheet).unwrap();
+            let line = ["moescope", "--screenshot", "p", "--show", name.get_name()];
+            assert!(Args::try_parse_from(line).is_ok_and(|args| args.command.is_none()), "{line:?}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     });
     let sheet = shot.show.map(|sheet| match sheet {
         SheetArg::Model => Sheet::Model,
-        SheetArg::Parity => Sheet::Parity,
+        SheetArg::Comparison => Sheet::Parity,
         SheetArg::Shortcuts => Sheet::Shortcuts,
     });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });

@@ -55,7 +55,7 @@ fn whose(routers: &[usize], all: usize) -> String {
     const MOST: usize = 12;
     match routers {
         [router] => format!("Router {router}"),
-        routers if routers.len() == all => format!("All {all} routers"),
+        routers if routers.len() == all => "All routers".to_owned(),
         routers => {
             let named: Vec<String> = routers.iter().take(MOST).map(usize::to_string).collect();
             let more = if routers.len() > MOST { " …" } else { "" };
@@ -86,7 +86,7 @@ fn parameters_ui(ui: &mut Ui, report: &RouterReport, parameters: &Parameters, to
     let (accent, warn) = (ui.visuals().hyperlink_color, ui.visuals().warn_fg_color);
     let idle = ui.visuals().weak_text_color();
     ui.scope(|ui| {
-        ui.set_max_width(BAR_WIDTH);
+        ui.set_max_width(BAR_WIDTH.min(ui.available_width()));
         let mut bar = |name: &str, value: Option<u64>, color: Color32, help: &str| {
             let share = value.map(|value| value as f32 / parameters.total.max(1) as f32);
             let number = match (value, share) {
