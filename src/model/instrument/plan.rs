@@ -93,14 +93,14 @@ pub struct ControlInput {
 /// What an input changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// int64 [1]: k, from 1 to `max`.
+    /// int64 `[1]`: k, from 1 to `max`.
     TopK {
         /// The model's own.
         default: usize,
         /// More are not possible.
         max: usize,
     },
-    /// float32 [E], zeros: added to the scores that experts are chosen by, and to nothing else; the weights of the chosen
+    /// float32 `[E]`, zeros: added to the scores that experts are chosen by, and to nothing else; the weights of the chosen
     /// are taken from the scores as they were. −10⁴ bans an expert and +10⁴ forces it, within the groups that the rule
     /// allows.
     SelectionBias {
@@ -139,9 +139,9 @@ pub struct RouterControls {
     pub selection_bias: Offer,
     /// [`Control::RankWeights`].
     pub rank_weights: Offer,
-    /// The output that gives the chosen experts [.., k], where they are shown; a plan with controls shows them.
+    /// The output that gives the chosen experts `[.., k]`, where they are shown; a plan with controls shows them.
     pub expert_ids: Option<String>,
-    /// The output that gives the combine weights [.., k] or [.., E], in the same way.
+    /// The output that gives the combine weights `[.., k]` or `[.., E]`, in the same way.
     pub combine_weights: Option<String>,
 }
 
