@@ -130,7 +130,7 @@ impl Model {
     }
 }
 
-/// What the program hears; shared by the engine's thread and the heartbeat.
+/// What the program hears; shared by the two threads and the heartbeat.
 #[derive(Clone)]
 struct Speaker(Arc<Mutex<Voice>>);
 
