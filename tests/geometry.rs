@@ -8,7 +8,7 @@ use moescope::input::{SAMPLES, decode_sample, preprocess};
 use moescope::model::geometry::{Basis, Geometry, guess};
 use moescope::model::graph::ModelGraph;
 use moescope::model::routers::find_routers;
-use moescope::model::{GridCard, ModelDescription, TokenLayout, TokenOrder, decode_model, map_file};
+use moescope::model::{DetectionStyle, GridCard, ModelDescription, TokenLayout, TokenOrder, decode_model, map_file};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,28 @@ fn the_geometry_of_every_row_is_found() {
             demand(&format!("{}: tokens", layer.name), found, &truth(row, router), &field);
             demand(&format!("{}: task", layer.name), json!(layer.task), &router["task"], "");
             demand(&format!("{}: iteration", layer.name), json!(layer.iteration), &router["iteration"], "");
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Class scores and boxes: what the rows' graphs give, by name.
+#[test]
+fn outputs_are_told_apart() {
+    let mut faults = Vec::new();
+    for (name, path, row) in rows() {
+        let card = guessed(&path).1.card;
+        let kind = name.strip_suffix("-dynamo").unwrap_or(&name);
+        let (logits, style) = match kind {
+            "detr-moe" => ("", Some(DetectionStyle::Detr)),
+            "yolo-moe" => ("", Some(DetectionStyle::Chosen)),
+            "adamv-moe" => ("logits", Some(DetectionStyle::Lists)),
+            "limoe" => ("logits_per_image", None),
+            _ => ("logits", None),
+        };
+        let found = card.detection.as_ref().map(|detection| detection.style);
+        if (card.logits.as_str(), found) != (logits, style) {
+            faults.push(format!("{name}: {:?} {found:?} of {}", card.logits, row["outputs"]));
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

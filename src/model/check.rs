@@ -1,7 +1,7 @@
 //! Checks a card against itself and against the graph, so that everything after can rely on it.
 
 use super::{
-    CropRule, DetectionCard, DetectionStyle, Fill, FixedInputCard, GridCard, InputCard, InputElement, LayerCard,
+    CropRule, DetectionCard, DetectionStyle, Dim, Fill, FixedInputCard, GridCard, InputCard, InputElement, LayerCard,
     Layout, ModelCard, ModelDescription, ResizeRule, TensorPath, TokenOrder, TopKCard, ValueDescription,
 };
 
@@ -47,7 +47,7 @@ impl ModelCard {
             });
         }
         let logits = output(model, &self.logits, "logits", "float")?;
-        match (self.labels.is_empty(), last_size(logits)) {
+        match (self.labels.is_empty(), num_classes(logits)) {
             (false, Some(classes)) => ensure(self.labels.len() == classes, || {
                 format!("labels has {} names, but the model has {classes} classes", self.labels.len())
             }),
@@ -269,6 +269,12 @@ fn output<'a>(
 fn no_such(field: &str, name: &str, kind: &str, known: &[ValueDescription]) -> String {
     let names: Vec<&str> = known.iter().map(|value| value.name.as_str()).take(12).collect();
     format!("{field} is {name:?}, but the model has no such {kind} (it has {})", names.join(", "))
+}
+
+/// Scores of one image: the sizes of all axes but the first.
+fn num_classes(logits: &ValueDescription) -> Option<usize> {
+    let sizes = logits.dims.as_ref()?.get(1..)?.iter().map(Dim::size);
+    sizes.collect::<Option<Vec<_>>>()?.into_iter().try_fold(1, usize::checked_mul)
 }
 
 fn last_size(value: &ValueDescription) -> Option<usize> {

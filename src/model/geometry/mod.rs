@@ -73,7 +73,7 @@ pub fn guess(
     // Once more with every size fixed: what a shape depends on can then be computed.
     let sized = inputs::with_sizes(model, &image);
     let graph = ModelGraph::new(&sized).map_err(|error| unclear(error.to_string()))?;
-    let (logits, classes) = outputs::logits(&graph, &mut reasons);
+    let (logits, classes) = outputs::logits(&graph, image.batch, &mut reasons);
     let detection = outputs::detection(&graph, &mut reasons);
     if logits.is_empty() && detection.is_none() && report.routers.is_empty() {
         return Err(unclear("it has no routers, and no output is a table of class scores or holds boxes".into()));
@@ -104,7 +104,12 @@ pub fn guess(
 
 /// What is assumed of how an image is fed, in a sentence.
 fn assumptions(reasons: &Reasons) -> String {
-    let assumed = reasons.0.iter().filter(|reason| reason.basis == Basis::Assumed && reason.field != "input.std");
+    let is_told = |reason: &&Reason| {
+        // Height and width, and mean and deviation, are assumed together.
+        let is_twin = matches!(reason.field.as_str(), "input.width" | "input.std");
+        reason.basis == Basis::Assumed && reason.field.starts_with("input") && !is_twin
+    };
+    let assumed = reasons.0.iter().filter(is_told);
     let texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
     format!("No model card. {}", texts.join(" "))
 }
@@ -136,14 +141,15 @@ fn input_card(
     reasons.add("input.mean", basis, text.clone());
     reasons.add("input.std", basis, text);
     let (rule, crop, size, text) = if is_yolo {
-        let text = "Detectors of this kind are fed the whole image, in the middle of grey (letterbox).";
+        let text = "Assumed, as usual for such detectors: the whole image, in the middle of grey (letterbox).";
         (ResizeRule::LongerSide, CropRule::None, image.height.max(image.width), text.to_owned())
     } else if detection.is_some() {
-        let text = "Detectors are fed the whole image; here it is stretched.";
+        let text = "Assumed, as usual for such detectors: the whole image, stretched.";
         (ResizeRule::Stretch, CropRule::None, image.height.max(image.width), text.to_owned())
     } else {
         let size = usual_resize(image.height.max(image.width));
-        let text = format!("Usual for classifiers: the shorter side at {size} pixels, and the middle of it.");
+        let text =
+            format!("Assumed, as usual for classifiers: the shorter side at {size} pixels, and the middle of it.");
         (ResizeRule::ShorterSide, CropRule::Center, size, text)
     };
     reasons.add("input.resize", Basis::Assumed, text);
@@ -178,10 +184,10 @@ fn normalization(image: &Image, raw: Option<f32>, is_yolo: bool) -> (Normalizati
             (Normalization::ZERO_TO_ONE, Basis::Graph, text)
         }
         None if is_yolo => {
-            (Normalization::ZERO_TO_ONE, Basis::Assumed, "Assumed: 0 to 1, as YOLO has it. Nothing tells.".into())
+            (Normalization::ZERO_TO_ONE, Basis::Assumed, "Assumed: values of 0 to 1, as YOLO has them.".into())
         }
         None => {
-            let text = "Assumed: ImageNet's mean and deviation. Nothing in a graph tells how it was trained.";
+            let text = "Assumed: ImageNet's mean and deviation.";
             (Normalization::IMAGENET, Basis::Assumed, text.into())
         }
     }

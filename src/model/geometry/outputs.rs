@@ -24,9 +24,14 @@ fn float_outputs<'a>(graph: &'a ModelGraph<'_>) -> Vec<Output<'a>> {
 }
 
 /// Name and width of the output with class scores; an empty name where there is none.
-pub(super) fn logits(graph: &ModelGraph<'_>, reasons: &mut Reasons) -> (String, Option<usize>) {
+pub(super) fn logits(graph: &ModelGraph<'_>, batch: usize, reasons: &mut Reasons) -> (String, Option<usize>) {
     let outputs = float_outputs(graph);
-    let tables: Vec<&Output<'_>> = outputs.iter().filter(|output| output.shape.len() == 2).collect();
+    // Convolutional classifiers leave rows and columns of 1 behind the classes.
+    let is_table = |output: &&Output<'_>| {
+        matches!(output.shape, [images, _, rest @ ..]
+            if (*images < 0 || usize::try_from(*images) == Ok(batch)) && rest.iter().all(|&size| size == 1))
+    };
+    let tables: Vec<&Output<'_>> = outputs.iter().filter(is_table).collect();
     let classes = |output: &Output<'_>| output.shape[1];
     let is_named = |output: &&&Output<'_>| {
         let name = output.name.to_lowercase();

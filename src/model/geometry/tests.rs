@@ -179,6 +179,20 @@ fn names_of_imagenets_classes_are_assumed() {
     }
 }
 
+/// As SqueezeNet gives them, and beside routing that is an output already.
+#[test]
+fn class_scores_are_told_from_other_tables() {
+    let mut sketch = image_of(&[1, 3, 32, 32], 1);
+    classifier(&mut sketch, "image", 1000);
+    sketch.ints("map.shape", &[1, 1000, 1, 1]);
+    sketch.op("Reshape", "logits map.shape", "scores", &[]);
+    sketch.ints("token.shape", &[4, 250]);
+    sketch.op("Reshape", "logits token.shape", "gate_probs", &[]);
+    let geometry = guessed(&sketch.model("gate_probs scores"));
+    assert_eq!((geometry.card.logits.as_str(), basis(&geometry, "logits")), ("scores", Basis::Graph));
+    assert_eq!(geometry.card.labels.len(), 1000);
+}
+
 #[test]
 fn outputs_with_boxes_are_told_by_shapes_and_names() {
     let detector = |outputs: &[(&str, &[i64])]| {
