@@ -2,7 +2,7 @@
 //! and marked as assumed where it does not.
 //!
 //! Nothing in an ONNX file tells a class token from a patch, or a window from a row. But the way of every pixel through
-//! the graph does: [`flow`] follows places instead of values, up to the routers, and [`tokens`] reads off there what each
+//! the graph does: `flow` follows places instead of values, up to the routers, and `tokens` reads off there what each
 //! token stands for. That takes in convolutional patches, pixels cut by reshapes, hierarchical models, Swin's shifted
 //! windows and text around an image alike, without a pattern for any of them.
 
