@@ -16,6 +16,7 @@ mod integers;
 mod order;
 mod scaling;
 mod shapes;
+mod sizes;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
