@@ -340,6 +340,21 @@ fn a_model_whose_weights_are_missing_opens_once_they_are_there() {
 }
 
 #[test]
+fn a_comparison_belongs_to_the_model_that_it_was_made_with() {
+    let mut fixture = Fixture::new();
+    fixture.state.apply(Command::StartParity(Execution::on(Provider::WebGpu)));
+    let numbers = |fixture: &Fixture| fixture.state.parity.wanted().map(|wish| (wish.number, wish.images.len()));
+    assert_eq!(numbers(&fixture), Some((1, 2)));
+    // The same file on something else is the same model.
+    fixture.state.hear(Event::ModelOpened(Arc::clone(&fixture.model)));
+    assert_eq!(numbers(&fixture), Some((1, 2)));
+    fixture.state.hear(Event::ModelOpened(Arc::new(open_model("other.onnx"))));
+    assert_eq!((numbers(&fixture), fixture.state.parity.wish.is_none()), (None, true));
+    fixture.state.apply(Command::StartParity(Execution::on(Provider::WebGpu)));
+    assert_eq!(numbers(&fixture), Some((2, 2)), "a number is given once");
+}
+
+#[test]
 fn a_model_runs_on_what_was_chosen_for_it() {
     use crate::engine::ProviderChoice::{Auto, Prefer};
     let mut fixture = Fixture::new();
