@@ -197,7 +197,7 @@ fn a_classifier_without_card_or_routers_still_classifies() {
     let (code, out, errors) = run(command.arg("--json"));
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     let record = json_lines(&out).remove(0);
-    assert!(record["assumption"].as_str().unwrap().contains("No model card"), "{record}");
+    assert!(record["assumption"].as_str().unwrap().contains("has no card"), "{record}");
     assert_eq!((&record["layers"], &record["top_k"]), (&Value::Array(vec![]), &Value::Null));
     let best = &record["predictions"][0];
     assert_eq!(best["label"], format!("class {}", best["index"]));

@@ -9,10 +9,13 @@ mod choices;
 mod row;
 
 use choices::{Choices, recorded};
-use moescope::analysis::{LayerSource, OpenModel, TokenCount};
+use moescope::analysis::{LayerSource, OpenModel, TokenCount, analyse};
 use moescope::engine::{Engine, EngineOptions, Execution, Provider, RunRequest, RunResult};
-use moescope::routing::LayerRouting;
+use moescope::input::{DecodedImage, ImageSource, preprocess};
+use moescope::model::routers::GatingRule;
+use moescope::routing::{LayerRouting, PatchIdx};
 use row::{Row, rows};
+use std::sync::Arc;
 
 /// Rows with a limit on each expert's tokens, whose weights are read as they are before drops.
 const BEFORE_DROPS: [&str; 6] = ["limoe", "limoe-dynamo", "switch", "switch-loop-dynamo", "vmoe", "vmoe-groups"];
@@ -36,7 +39,7 @@ fn difference(row: &Row, unordered: bool, found: &LayerRouting, expected: &[Choi
     if found.num_tokens() != expected.len() {
         return Some(format!("{} tokens, not {}", found.num_tokens(), expected.len()));
     }
-    let agrees = |(patch, expected): (moescope::routing::PatchIdx, &Choices)| {
+    let agrees = |(patch, expected): (PatchIdx, &Choices)| {
         let ids = found.experts_of(patch).iter().map(|expert| expert.0 as usize);
         let weights = found.weights_of(patch).iter().map(|&weight| f64::from(weight));
         let (mut found, mut expected): (Choices, _) = (ids.zip(weights).collect(), expected.clone());
@@ -60,11 +63,35 @@ fn difference(row: &Row, unordered: bool, found: &LayerRouting, expected: &[Choi
     (wrong > allowed).then(|| format!("{wrong} of {} tokens; {}", expected.len(), told.unwrap_or_default()))
 }
 
+/// Runs the model as the window would, on a small picture, with every k that it offers.
+fn every_top_k(engine: &Engine, model: &OpenModel) -> Result<usize, String> {
+    let rgba = (0..64 * 48 * 4).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let image = DecodedImage { source: ImageSource::Clipboard(0), width: 64, height: 48, rgba };
+    let tensor = preprocess(&image, &model.card.input).map_err(|error| error.to_string())?;
+    let Some(card) = &model.card.top_k else { return Ok(0) };
+    for top_k in card.min..=card.max {
+        let analysis = analyse(engine, model, &Arc::new(image.clone()), &tensor, Some(top_k));
+        let analysis = analysis.map_err(|error| format!("at k = {top_k}: {error}"))?;
+        let chosen = |layer: &LayerRouting| layer.patches().map(|patch| with_weight(layer, patch)).max();
+        let most = analysis.trace.layers.iter().filter_map(chosen).max();
+        // Both heads of product keys choose k.
+        let heads = if model.layers[0].card.rule == Some(GatingRule::ProductKey) { 2 } else { 1 };
+        if most != Some(top_k * heads) {
+            return Err(format!("at k = {top_k} a token has {most:?} experts"));
+        }
+    }
+    Ok(card.max)
+}
+
+fn with_weight(layer: &LayerRouting, patch: PatchIdx) -> usize {
+    layer.weights_of(patch).iter().filter(|&&weight| weight != 0.0).count()
+}
+
 #[test]
 fn what_is_shown_of_every_row_is_what_pytorch_recorded() {
     let engine = Engine::start(EngineOptions::default());
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
-    let (mut faults, mut compared) = (Vec::new(), 0);
+    let (mut faults, mut compared, mut changeable) = (Vec::new(), 0, 0);
     for row in rows().iter().filter(|row| !row.is_random() && !row.routers().is_empty()) {
         let model = match OpenModel::open(&engine, &row.model_path(), &execution) {
             Ok(model) => model,
@@ -98,8 +125,13 @@ fn what_is_shown_of_every_row_is_what_pytorch_recorded() {
                 }
             }
         }
+        match every_top_k(&engine, &model) {
+            Ok(most) => changeable += usize::from(most > 1),
+            Err(fault) => faults.push(format!("{}: {fault}", row.name)),
+        }
         engine.unload(model.handle).unwrap();
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert!(compared >= 300, "only {compared} compared");
+    assert!(changeable >= 40, "k can be changed in {changeable} rows only");
 }

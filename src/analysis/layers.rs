@@ -5,12 +5,8 @@
 //! file's (`model::instrument`); the file itself is not touched.
 
 use super::reading::{LayerRecipe, Recomputed};
-use crate::model::proto::ModelProto;
 use crate::model::routers::{GatingRule, Router, RouterReport, ScoreFunction, TensorRef};
-use crate::model::{GatingCard, InstrumentError, LayerCard, ModelCard, ModelDescription, expose};
-use bytes::Bytes;
-use prost::Message;
-use std::path::Path;
+use crate::model::{GatingCard, LayerCard, ModelCard, ModelDescription};
 
 /// One MoE layer that is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,23 +74,26 @@ impl LayerPlan {
         declared.map(|layer| ShownLayer { card: layer.card.clone(), source: LayerSource::Declared }).collect()
     }
 
-    /// The layers, and the model with what they need as outputs; no model where it has them already.
-    ///
-    /// # Errors
-    /// [`InstrumentError`] when a tensor is not where it was found.
-    pub fn shown(
-        &self,
-        model: &ModelProto,
-        file: &Bytes,
-        path: &Path,
-    ) -> Result<(Vec<ShownLayer>, Option<Bytes>), InstrumentError> {
-        let wanted: Vec<&TensorRef> =
-            self.layers.iter().filter_map(|layer| layer.recipe.as_ref()).flat_map(LayerRecipe::tensors).collect();
-        let exposed = expose(model, file, path, &wanted)?;
-        let output_of = |tensor: &TensorRef| {
-            let at = wanted.iter().position(|wanted| *wanted == tensor)?;
-            exposed.outputs.get(at).cloned()
-        };
+    /// Whether layers are read from tensors that the file may not have as outputs.
+    pub fn needs_edit(&self) -> bool {
+        self.layers.iter().any(|layer| layer.recipe.is_some())
+    }
+
+    /// The tensors that the layers are read from, each once.
+    pub fn tensors(&self) -> Vec<TensorRef> {
+        let mut tensors: Vec<TensorRef> = Vec::new();
+        for tensor in self.layers.iter().filter_map(|layer| layer.recipe.as_ref()).flat_map(LayerRecipe::tensors) {
+            if !tensors.contains(tensor) {
+                tensors.push(tensor.clone());
+            }
+        }
+        tensors
+    }
+
+    /// The layers, with the outputs that show [`tensors`](Self::tensors), in that order.
+    pub fn shown(&self, outputs: &[String]) -> Vec<ShownLayer> {
+        let tensors = self.tensors();
+        let output_of = |tensor: &TensorRef| outputs.get(tensors.iter().position(|other| other == tensor)?).cloned();
         let layers = self.layers.iter().map(|layer| ShownLayer {
             card: layer.card.clone(),
             source: match &layer.recipe {
@@ -102,9 +101,7 @@ impl LayerPlan {
                 Some(recipe) => LayerSource::Read(Box::new(recipe.shown(output_of))),
             },
         });
-        let before = model.graph.as_ref().map_or(0, |graph| graph.output.len());
-        let after = exposed.model.graph.as_ref().map_or(0, |graph| graph.output.len());
-        Ok((layers.collect(), (after > before).then(|| Bytes::from(exposed.model.encode_to_vec()))))
+        layers.collect()
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod assemble;
 mod comparison;
+mod controls;
 mod edited;
 mod layers;
+mod opening;
 mod parity;
 mod pipeline;
 mod places;
@@ -16,6 +18,7 @@ mod version;
 
 pub use assemble::assemble;
 pub use comparison::{Comparison, ComparisonEvent, ComparisonWish};
+pub use controls::Controls;
 pub use edited::{EditError, Original, ProvedModel, load_proved};
 pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, ParitySum};

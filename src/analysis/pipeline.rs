@@ -1,19 +1,16 @@
 //! A model that is ready, and the way of one image through it. Synchronous and without a window: the headless commands
 //! call it directly, the window from a thread of its own.
 
-use super::layers::LayerPlan;
-use super::{Analysis, AnalysisError, ModelVersion, ShownLayer, assemble};
+use super::{Analysis, AnalysisError, Controls, ModelVersion, ShownLayer, assemble};
 use crate::engine::{
-    EditedModel, Engine, EngineError, Execution, LoadRequest, ModelHandle, NotStarted, Placement, Provider, RunRequest,
-    RunResult, Tensor, TensorData,
+    Engine, EngineError, Execution, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult, Tensor,
+    TensorData,
 };
 use crate::input::{DecodedImage, InputTensor};
-use crate::model::geometry::Reason;
-use crate::model::routers::{RouterReport, routers_of};
-use crate::model::{
-    CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, decode_model, map_file, sidecar_path,
-};
-use std::path::{Path, PathBuf};
+use crate::model::geometry::{Basis, Reason};
+use crate::model::routers::RouterReport;
+use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, TopKCard};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A model whose card was read and whose session is ready.
@@ -37,6 +34,8 @@ pub struct OpenModel {
     pub layers: Vec<ShownLayer>,
     /// Why routers that were found are not shown; `None` where nothing is missing.
     pub hidden_routing: Option<String>,
+    /// What can be changed about its routers, beyond what its own inputs change.
+    pub controls: Controls,
     /// The engine's handle.
     pub handle: ModelHandle,
     /// How it was asked to run.
@@ -63,60 +62,14 @@ pub enum OpenError {
 }
 
 impl OpenModel {
-    /// Reads the file and its card, then has the engine load it; blocks until it is ready.
-    ///
-    /// # Errors
-    /// [`OpenError::Model`] before ONNX Runtime sees the file, else [`OpenError::Engine`].
-    pub fn open(engine: &Engine, path: &Path, execution: &Execution) -> Result<Self, OpenError> {
-        // A cancel that comes while we still read the file counts as well.
-        let since = engine.ticket();
-        // Looked at before anything is read: what is written meanwhile counts as a change.
-        let version = ModelVersion::look(path, [sidecar_path(path)]);
-        let file = map_file(path)?;
-        let model = decode_model(path, &file)?;
-        let description = ModelDescription::of(path, file.len() as u64, &model);
-        let routers = Arc::new(routers_of(&model));
-        let (card, card_source, reasons) = description.card_or_guess(&model, &routers)?;
-        let version = version.with(description.external_files.iter().cloned());
-        let plan = LayerPlan::new(&card, &routers, &description);
-        let load = |edited| {
-            let weights = description.external_files.clone();
-            let request = LoadRequest { edited, weights, ..LoadRequest::new(path, execution.clone()) };
-            engine.load_since(since, &request)
-        };
-        let (layers, loaded, hidden_routing) = match plan.shown(&model, &file, path) {
-            Ok((layers, None)) => (layers, load(None), None),
-            Ok((layers, Some(edited))) => match load(Some(EditedModel(edited))) {
-                // The model may be one that runs, only not with its routing shown.
-                Err(EngineError::Load { reason, .. }) => (plan.without_edit(), load(None), Some(reason)),
-                loaded => (layers, loaded, None),
-            },
-            Err(error) => (plan.without_edit(), load(None), Some(error.to_string())),
-        };
-        let loaded = loaded.map_err(|error| explained(error, &description))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            card,
-            card_source,
-            reasons,
-            version,
-            description,
-            routers,
-            layers,
-            hidden_routing,
-            handle: loaded.model,
-            execution: execution.clone(),
-            provider: loaded.provider,
-            not_started: loaded.not_started,
-            placement: loaded.placement,
-            load_secs: loaded.load_secs,
-        })
-    }
-
     /// What had to be assumed because the model has no card; `None` for a model with one.
     #[must_use]
-    pub fn assumption(&self) -> Option<&str> {
-        (self.card_source == CardSource::Assumed).then_some(self.card.description.as_str())
+    pub fn assumption(&self) -> Option<String> {
+        let assumed = self.reasons.iter().filter(|reason| reason.basis == Basis::Assumed && !is_repeated(reason));
+        let texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
+        (self.card_source == CardSource::Assumed).then(|| {
+            format!("This model has no card; what it says of itself was read from its graph. {}", texts.join(" "))
+        })
     }
 
     /// The `top_k` to run with: the wish if it is possible, else the model's default; `None` for a model without the
@@ -142,10 +95,11 @@ impl OpenModel {
             shape: tensor.shape.to_vec(),
             data: TensorData::F32(Arc::clone(&tensor.data).into()),
         };
-        let top_k = self.card.top_k.as_ref().zip(top_k).map(|(card, top_k)| Tensor {
-            name: card.input.clone(),
-            shape: vec![1],
-            data: TensorData::I64([top_k as i64].into()),
+        let top_k = self.card.top_k.as_ref().zip(top_k).map_or_else(Vec::new, |(card, top_k)| {
+            if card.input == TopKCard::EDITED {
+                return self.controls.top_k_inputs(top_k);
+            }
+            vec![Tensor { name: card.input.clone(), shape: vec![1], data: TensorData::I64([top_k as i64].into()) }]
         });
         let fixed = self.card.inputs.iter().map(|fixed| self.fixed_input(fixed));
         [image].into_iter().chain(top_k).chain(fixed).collect()
@@ -173,13 +127,9 @@ impl OpenModel {
     }
 }
 
-/// Why ONNX Runtime refused a model, told by what the file has that it does not take, where that is known: ONNX Runtime
-/// itself names the first such thing only.
-fn explained(error: EngineError, description: &ModelDescription) -> OpenError {
-    match (&error, description.unsupported()) {
-        (EngineError::Load { .. }, Some(unsupported)) => unsupported.into(),
-        _ => error.into(),
-    }
+/// Of layers that are alike the first speaks for all.
+fn is_repeated(reason: &Reason) -> bool {
+    reason.field.starts_with("layers[") && !reason.field.starts_with("layers[0]")
 }
 
 /// Runs `model` on one preprocessed image and measures what its routers did; blocks until it is done. `top_k` of `None`

@@ -16,7 +16,7 @@ pub(super) struct Record<'a> {
     seen: PixelRect,
     model: Cow<'a, str>,
     model_name: &'a str,
-    assumption: Option<&'a str>,
+    assumption: Option<String>,
     provider: &'static str,
     top_k: Option<usize>,
     seconds: StageSeconds,

@@ -201,6 +201,12 @@ pub struct ParameterCard {
     pub activated: BTreeMap<usize, u64>,
 }
 
+impl TopKCard {
+    /// In place of an input's name: k has no input in the graph, but was made changeable when the model was opened. Never
+    /// written down.
+    pub const EDITED: &str = "";
+}
+
 impl ModelCard {
     /// The schema that this version reads and writes.
     pub const SCHEMA: &str = "moescope-card/1";

@@ -1,6 +1,7 @@
 //! Experts per token: the one control that changes what the model does.
 
-use crate::analysis::OpenModel;
+use crate::analysis::{OpenModel, ShownLayer};
+use crate::model::TopKCard;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
@@ -36,6 +37,14 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     if response.changed() {
         ctx.send(Command::SetTopK(top_k));
     }
+    if range.input == TopKCard::EDITED {
+        ui.weak("k was made changeable in memory; the file is as it was").on_hover_text(
+            "The graph has k as a constant. It was made an input, and proved on an image of noise: at the model's own k, the outputs are the original's",
+        );
+    }
+    if let Some(layer) = ctx.state.shown_source() {
+        rule_ui(ui, layer);
+    }
 }
 
 /// What can be said of a model whose top-k cannot be set.
@@ -53,13 +62,22 @@ fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
         ui.weak("This model's top-k is fixed: its graph has no input for it");
         return;
     };
+    rule_ui(ui, layer);
+    let fixed = match layer.card.top_k {
+        Some(top_k) => format!("k is fixed: {top_k} of {} experts", layer.card.num_experts),
+        None => format!("No fixed number of experts per token; {} experts", layer.card.num_experts),
+    };
+    let response = ui.weak(fixed);
+    if let Some(obstacle) = &model.controls.top_k_obstacle {
+        response.on_hover_text(obstacle);
+    }
+}
+
+/// The rule of the layer on screen, where it was read from the graph, and what of its routing is not the graph's own.
+fn rule_ui(ui: &mut egui::Ui, layer: &ShownLayer) {
     if let Some(rule) = layer.card.rule {
         ui.label(first_upper(rule.name())).on_hover_text(rule.sentence());
     }
-    ui.weak(match layer.card.top_k {
-        Some(top_k) => format!("k is fixed in the graph: {top_k} of {} experts", layer.card.num_experts),
-        None => format!("No fixed number of experts per token; {} experts", layer.card.num_experts),
-    });
     let recomputed = layer.recomputed();
     if recomputed.choices {
         ui.colored_label(ui.visuals().warn_fg_color, "Experts and weights are worked out from the logits")

@@ -74,6 +74,7 @@ pub(in crate::ui) fn open_model(path: &str) -> OpenModel {
         routers: Default::default(),
         layers: Vec::new(),
         hidden_routing: None,
+        controls: Default::default(),
         handle: ModelHandle(0),
         execution: Default::default(),
         provider: Provider::Cpu,

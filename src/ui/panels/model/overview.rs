@@ -45,7 +45,7 @@ fn warnings(model: &OpenModel) -> Vec<(String, String)> {
     let unknown = &model.description.unknown_operators;
     let unknown = (!unknown.is_empty())
         .then(|| (format!("ONNX Runtime is not known to have the operators {}", unknown.join(", ")), String::new()));
-    let assumed = model.assumption().map(|assumption| (assumption.to_owned(), String::new()));
+    let assumed = model.assumption().map(|assumption| (assumption, String::new()));
     let hidden = model.hidden_routing.as_ref();
     let hidden = hidden.map(|reason| (format!("Routers were found that cannot be shown: {reason}"), String::new()));
     hidden.into_iter().chain(of_routers).chain(unknown).chain(assumed).collect()
