@@ -25,7 +25,7 @@ pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, Pa
 pub use pipeline::{OpenError, OpenModel, analyse};
 pub use places::TokenPlace;
 pub use proof::{Baseline, Proof, Verdict, prove};
-pub use reading::{LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
+pub use reading::{Kept, LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};
 pub use version::ModelVersion;

@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use super::scores::score_row;
-use super::{Choices, LayerRecipe, ReadingError, ShownTensor, TokenCount, output, rows_of};
+use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, output, rows_of};
 use crate::engine::{RunResult, Tensor};
 use crate::model::routers::{GatingRule, ScoreFunction};
 use crate::routing::{ExpertIdx, RoutingError, softmax, top_indices};
@@ -30,7 +30,7 @@ fn by_tokens(
 ) -> Result<Vec<Choices>, ReadingError> {
     let tensor = output(run, ids)?;
     let ids = joined_heads(recipe, Rows::integers(tensor, ids.axis_from_end), tokens, tensor)?;
-    let weighted = match weights {
+    let mut weighted = match weights {
         // A choice without a weight counts in full.
         None => Rows { values: vec![1.0; ids.values.len()], columns: ids.columns },
         Some(shown) => {
@@ -39,6 +39,9 @@ fn by_tokens(
             if shown.dense { picked(recipe, &rows, &ids, tensor)? } else { as_many(rows, &ids, tensor)? }
         }
     };
+    if let Some(kept) = &recipe.kept {
+        drop_unkept(recipe, run, kept, &ids, &mut weighted)?;
+    }
     let is_taken = |weight: f32| !matches!(recipe.rule, GatingRule::TopP | GatingRule::Threshold) || weight != 0.0;
     let choice = |(&id, &weight): (&i64, &f32)| Ok((expert(recipe, id)?, weight));
     let of_token = |(ids, weights): (&[i64], &[f32])| {
@@ -51,6 +54,29 @@ fn by_tokens(
         Ok(choices)
     };
     ids.iter().zip(weighted.iter()).map(of_token).collect()
+}
+
+/// Takes the weight from choices whose expert had no room.
+fn drop_unkept(
+    recipe: &LayerRecipe,
+    run: &RunResult,
+    kept: &Kept<ShownTensor>,
+    ids: &Rows<i64>,
+    weights: &mut Rows<f32>,
+) -> Result<(), ReadingError> {
+    let tensor = output(run, &kept.tensor)?;
+    let room = Rows::any(tensor, kept.tensor.axis_from_end, kept.places_from_end);
+    let columns = if kept.tensor.dense { recipe.num_experts } else { ids.columns };
+    let room = room.with_columns(columns).filter(|room| room.len() == ids.len());
+    let room = room.ok_or_else(|| misfit(tensor, format!("{} choices of {} tokens", ids.columns, ids.len())))?;
+    for (at, (&id, weight)) in ids.values.iter().zip(&mut weights.values).enumerate() {
+        let (token, rank) = (at / ids.columns, at % ids.columns);
+        let column = if kept.tensor.dense { expert(recipe, id)?.0 as usize } else { rank };
+        if !room.row(token)[column] {
+            *weight = 0.0;
+        }
+    }
+    Ok(())
 }
 
 /// Heads that choose for the same token, side by side.

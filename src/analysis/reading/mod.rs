@@ -38,8 +38,19 @@ pub struct LayerRecipe<T = ShownTensor> {
     pub gate_probs: Option<T>,
     /// The chosen experts; of [`GatingRule::ExpertChoice`] the chosen tokens.
     pub expert_ids: Option<T>,
-    /// What the experts' outputs are multiplied with.
+    /// What the experts' outputs are multiplied with, before anything is dropped.
     pub combine_weights: Option<T>,
+    /// For which choices there was room, where experts take a limited number of tokens.
+    pub kept: Option<Kept<T>>,
+}
+
+/// Where it is not zero, an expert had room for a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// One element per choice, or per expert.
+    pub tensor: T,
+    /// The axis of places in an expert's buffer, counted from the last one, where there is one: any of them counts.
+    pub places_from_end: Option<usize>,
 }
 
 /// An output of the graph, and how its elements lie.
@@ -138,6 +149,10 @@ impl LayerRecipe<TensorRef> {
             gate_probs: tensors.gate_probs.clone(),
             expert_ids: tensors.expert_ids.clone(),
             combine_weights: tensors.combine_weights.clone(),
+            kept: tensors.kept.as_ref().map(|kept| Kept {
+                places_from_end: kept.place_axis.map(|axis| kept.tensor.shape.len().saturating_sub(axis + 1)),
+                tensor: kept.tensor.clone(),
+            }),
         }
     }
 
@@ -160,6 +175,7 @@ impl LayerRecipe<TensorRef> {
             gate_probs: named(&layer.gate_probs, true),
             expert_ids: named(&layer.expert_ids, false),
             combine_weights: named(&layer.combine_weights, layer.expert_ids.is_empty()),
+            kept: None,
         }
     }
 
@@ -169,7 +185,8 @@ impl LayerRecipe<TensorRef> {
         let needs_logits = self.gate_probs.is_none() || self.combine_weights.is_none();
         let logits = self.gate_logits.as_ref().filter(|_| needs_logits);
         let rest = [&self.gate_probs, &self.expert_ids, &self.combine_weights];
-        logits.into_iter().chain(rest.into_iter().flatten())
+        let kept = self.kept.as_ref().map(|kept| &kept.tensor);
+        logits.into_iter().chain(rest.into_iter().flatten()).chain(kept)
     }
 
     /// The same of outputs; `output_of` gives the one that shows a tensor, and none for what is not needed.
@@ -189,6 +206,10 @@ impl LayerRecipe<TensorRef> {
             gate_probs: shown(&self.gate_probs),
             expert_ids: shown(&self.expert_ids),
             combine_weights: shown(&self.combine_weights),
+            kept: self.kept.as_ref().and_then(|kept| {
+                let tensor = ShownTensor::new(&kept.tensor, output_of(&kept.tensor)?);
+                Some(Kept { tensor, places_from_end: kept.places_from_end })
+            }),
         }
     }
 }

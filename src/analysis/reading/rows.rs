@@ -23,6 +23,23 @@ impl Rows<f32> {
     }
 }
 
+impl Rows<bool> {
+    /// Whether an element is not zero, or, along the axis of `places`, any of them.
+    pub fn any(tensor: &Tensor, axis_from_end: Option<usize>, places: Option<usize>) -> Self {
+        let values: Vec<bool> = match &tensor.data {
+            TensorData::F32(values) => values.iter().map(|&value| value != 0.0).collect(),
+            TensorData::I64(values) => values.iter().map(|&value| value != 0).collect(),
+        };
+        let Some(places) = places else { return Self::moved(&values, &tensor.shape, axis_from_end) };
+        let by_place = Self::moved(&values, &tensor.shape, Some(places));
+        let folded: Vec<bool> = by_place.iter().map(|places| places.contains(&true)).collect();
+        let mut shape = tensor.shape.clone();
+        shape.remove(shape.len().saturating_sub(places + 1));
+        let axis = axis_from_end.map(|axis| axis - usize::from(axis > places));
+        Self::moved(&folded, &shape, axis)
+    }
+}
+
 impl Rows<i64> {
     /// As [`Rows::floats`]; graphs keep indices as floats at times.
     pub fn integers(tensor: &Tensor, axis_from_end: Option<usize>) -> Self {
