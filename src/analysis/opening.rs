@@ -7,7 +7,7 @@
 use super::controls::Controls;
 use super::edited::{EditError, Original, load_proved};
 use super::layers::LayerPlan;
-use super::{ModelVersion, OpenError, OpenModel, ShownLayer};
+use super::{Baseline, ModelVersion, OpenError, OpenModel, ShownLayer};
 use crate::engine::{EditedModel, Engine, EngineError, Execution, LoadRequest, Loaded, Tensor};
 use crate::input::{DecodedImage, ImageSource, preprocess};
 use crate::model::geometry::{Geometry, guess};
@@ -62,13 +62,7 @@ impl OpenModel {
             load_secs,
         };
         if plan.needs_edit() {
-            let original = Original {
-                request: &request,
-                handle: Some(loaded.model),
-                model: &model,
-                file: &file,
-                report: &routers,
-            };
+            let original = Original { request: &request, model: &model, file: &file, report: &routers };
             opened.show_routing(engine, &original, &plan)?;
         }
         Ok(opened)
@@ -77,7 +71,8 @@ impl OpenModel {
     /// Puts an edited model in the place of the original, one whose outputs carry the routing.
     fn show_routing(&mut self, engine: &Engine, original: &Original<'_>, plan: &LayerPlan) -> Result<(), EngineError> {
         let everything = InstrumentPlan::everything(plan.tensors());
-        match load_proved(engine, original, &everything, &self.probe()) {
+        let baseline = Baseline::of(engine, self.handle, self.probe()).map_err(EditError::from);
+        match baseline.and_then(|baseline| load_proved(engine, original, &everything, &baseline)) {
             Ok(proved) => {
                 self.take(engine, proved.loaded.clone(), plan.shown(&proved.instrumented.outputs))?;
                 self.controls = Controls::of(proved, &mut self.card);
