@@ -189,6 +189,31 @@ fn inputs_that_fail_are_named_and_the_others_go_on() {
     }
 }
 
+/// A third party's file: nothing in it names a router, and what ONNX Runtime's own operator chose has to be computed again.
+#[test]
+fn a_mixture_without_a_card_is_classified_with_its_routing() {
+    let classify = |row: &str, top_k: &[&str]| {
+        let model = Path::new(ROOT).join("models/zoo/rows").join(row).join("model.onnx");
+        let mut command = moescope();
+        command.arg("classify").arg(sample("cat.jpg")).arg("--model").arg(&model).args(top_k).arg("--json");
+        let (code, out, errors) = run(&mut command);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{row}");
+        json_lines(&out).remove(0)
+    };
+    let sizes = |record: &Value| {
+        let patches = record["layers"][0]["experts"].as_array().unwrap();
+        (patches.len(), patches[0].as_array().unwrap().len())
+    };
+    let mixtral = classify("mixtral", &[]);
+    assert_eq!((sizes(&mixtral), &mixtral["layers"][0]["grid"]), ((16, 2), &serde_json::json!([4, 4])));
+    assert_eq!(mixtral["layers"][0]["recomputed"], serde_json::json!(["gate_probs"]));
+    assert_eq!(sizes(&classify("mixtral", &["--top-k", "5"])), (16, 5));
+    let operator = classify("contrib-moe-swiglu", &[]);
+    assert_eq!(operator["layers"][0]["recomputed"], serde_json::json!(["gate_probs", "experts", "weights"]));
+    let switch = classify("switch", &[]);
+    assert!(switch["layers"][0]["metrics"]["dropped"].is_u64(), "{switch}");
+}
+
 #[test]
 fn a_classifier_without_card_or_routers_still_classifies() {
     let model = Path::new(ROOT).join("tests/fixtures/models/tiny_classifier.onnx");

@@ -1,5 +1,6 @@
 //! A run's named tensors become predictions and checked routing: the one place where outputs meet the model card.
 
+use super::detections::detections;
 use super::places::placed;
 use super::{
     Analysis, AnalysisError, LayerPlace, LayerRecipe, LayerSource, LayerStats, Prediction, ReadingError, ShownLayer,
@@ -35,6 +36,13 @@ pub fn assemble(
     for (source, layer) in layers.iter().enumerate() {
         read.add(card, (source, layer), tensor.seen, run)?;
     }
+    let mut detected = Vec::new();
+    if let Some(detection) = &card.detection {
+        match detections(detection, &card.input, tensor.seen, run) {
+            Ok(found) => detected = found,
+            Err(error) => read.unreadable.push(error.to_string()),
+        }
+    }
     let ReadLayers { routings, places, unreadable } = read;
     let trace = RoutingTrace { layers: routings };
     let layers = trace.layers.iter().map(LayerStats::of).collect();
@@ -44,7 +52,20 @@ pub fn assemble(
         ..StageSeconds::default()
     };
     let (image, provider, seen) = (Arc::clone(image), run.provider, tensor.seen);
-    Ok(Analysis { image, top_k, seen, logits, predictions, trace, layers, places, unreadable, seconds, provider })
+    Ok(Analysis {
+        image,
+        top_k,
+        seen,
+        logits,
+        predictions,
+        detections: detected,
+        trace,
+        layers,
+        places,
+        unreadable,
+        seconds,
+        provider,
+    })
 }
 
 /// The logits of the first image; none for a model that classifies nothing.
@@ -180,11 +201,19 @@ fn first_image(
     }
 }
 
-fn output<'run>(run: &'run RunResult, name: &str) -> Result<&'run Tensor, AnalysisError> {
+pub(super) fn output<'run>(run: &'run RunResult, name: &str) -> Result<&'run Tensor, AnalysisError> {
     run.outputs.iter().find(|tensor| tensor.name == name).ok_or_else(|| AnalysisError::MissingOutput {
         name: name.to_owned(),
         found: run.outputs.iter().map(|tensor| tensor.name.clone()).collect(),
     })
+}
+
+/// The values of a tensor as floats, whatever they are.
+pub(super) fn floats_of(tensor: &Tensor) -> Vec<f32> {
+    match &tensor.data {
+        TensorData::F32(values) => values.to_vec(),
+        TensorData::I64(values) => values.iter().map(|&value| value as f32).collect(),
+    }
 }
 
 fn floats(tensor: &Tensor) -> Result<&[f32], AnalysisError> {

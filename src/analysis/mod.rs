@@ -3,6 +3,7 @@
 mod assemble;
 mod comparison;
 mod controls;
+mod detections;
 mod edited;
 mod layers;
 mod opening;
@@ -19,6 +20,7 @@ mod version;
 pub use assemble::assemble;
 pub use comparison::{Comparison, ComparisonEvent, ComparisonWish};
 pub use controls::Controls;
+pub use detections::Detection;
 pub use edited::{EditError, Original, ProvedModel, load_proved};
 pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, ParitySum};
@@ -33,9 +35,10 @@ pub use version::ModelVersion;
 use crate::engine::{EngineError, Provider};
 use crate::input::DecodedImage;
 use crate::routing::{
-    GateInformation, LayerBalance, LayerIdx, LayerRouting, PatchGrid, PixelRect, RoutingError, RoutingTrace,
-    TokenMeasures,
+    ExpertIdx, GateInformation, LayerBalance, LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingError,
+    RoutingTrace, TokenMeasures,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Everything that is known about one image after one run of the model. Frozen: panels and reports only read it.
@@ -51,6 +54,8 @@ pub struct Analysis {
     pub logits: Vec<f32>,
     /// The most probable classes, the best first; at most [`Analysis::NUM_PREDICTIONS`].
     pub predictions: Vec<Prediction>,
+    /// The objects that a detector found, the most probable first; empty for other models.
+    pub detections: Vec<Detection>,
     /// What every router did.
     pub trace: RoutingTrace,
     /// Measures of every layer of [`trace`](Self::trace), in its order, computed once.
@@ -73,6 +78,25 @@ impl Analysis {
     #[must_use]
     pub fn grid(&self, layer: LayerIdx) -> Option<PatchGrid> {
         self.places.get(layer.0)?.tokens.grid()
+    }
+
+    /// The experts of the patches whose middle lies in a rectangle (pixels of the image), each with the number of those
+    /// patches that chose it, the most first. Empty where the layer's tokens have no place on the image.
+    #[must_use]
+    pub fn experts_in(&self, layer: LayerIdx, rect: PixelRect) -> Vec<(ExpertIdx, usize)> {
+        let (Some(grid), Some(routing)) = (self.grid(layer), self.trace.layers.get(layer.0)) else { return Vec::new() };
+        let is_inside = |&patch: &PatchIdx| {
+            let pixels = grid.pixels_from_patch(patch);
+            let (x, y) = (pixels.x + pixels.width / 2.0 - rect.x, pixels.y + pixels.height / 2.0 - rect.y);
+            (0.0..rect.width).contains(&x) && (0.0..rect.height).contains(&y)
+        };
+        let mut counts = BTreeMap::new();
+        for patch in routing.patches().filter(is_inside) {
+            routing.experts_of(patch).iter().for_each(|expert| *counts.entry(*expert).or_insert(0) += 1);
+        }
+        let mut experts: Vec<(ExpertIdx, usize)> = counts.into_iter().collect();
+        experts.sort_by_key(|&(expert, count)| (std::cmp::Reverse(count), expert));
+        experts
     }
 
     /// The grid of a layer, or one patch over all that the model saw.

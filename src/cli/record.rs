@@ -1,7 +1,7 @@
 //! The JSON object of one classified image. `docs/classify-json.md` documents it; a change that could break a reader
 //! raises [`Record::SCHEMA`].
 
-use crate::analysis::{Analysis, LayerStats, OpenModel, Prediction, StageSeconds};
+use crate::analysis::{Analysis, Detection, LayerPlace, LayerStats, OpenModel, Prediction, ShownLayer, StageSeconds};
 use crate::routing::{AuxLossShare, ExpertIdx, GateInformation, LayerRouting, LoadStats, PixelRect, aux_loss};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -21,6 +21,7 @@ pub(super) struct Record<'a> {
     top_k: Option<usize>,
     seconds: StageSeconds,
     predictions: &'a [Prediction],
+    detections: &'a [Detection],
     oddities: Vec<String>,
     layers: Vec<LayerRecord<'a>>,
 }
@@ -32,6 +33,7 @@ struct LayerRecord<'a> {
     num_experts: usize,
     top_k: usize,
     grid: Option<[usize; 2]>,
+    recomputed: Vec<&'static str>,
     experts: Vec<&'a [ExpertIdx]>,
     weights: Vec<&'a [f32]>,
     gate_entropy: &'a [f32],
@@ -50,6 +52,8 @@ struct Metrics<'a> {
     gate: &'a GateInformation,
     aux_loss_top_one: f64,
     aux_loss_assignments: f64,
+    dropped: u64,
+    unserved_tokens: u64,
     non_finite_values: u64,
     non_finite_tokens: usize,
     unnormalized_tokens: usize,
@@ -60,8 +64,7 @@ impl<'a> Record<'a> {
     pub(super) const SCHEMA: &'static str = "moescope-classify/1";
 
     pub(super) fn new(image: &'a Path, model: &'a OpenModel, analysis: &'a Analysis) -> Self {
-        let grids = analysis.places.iter().map(|place| place.tokens.grid().map(|grid| [grid.rows, grid.cols]));
-        let layers = analysis.trace.layers.iter().zip(&analysis.layers).zip(grids);
+        let layers = analysis.trace.layers.iter().zip(&analysis.layers).zip(&analysis.places);
         Self {
             schema: Self::SCHEMA,
             image: image.to_string_lossy(),
@@ -74,19 +77,29 @@ impl<'a> Record<'a> {
             top_k: analysis.top_k,
             seconds: analysis.seconds,
             predictions: &analysis.predictions,
+            detections: &analysis.detections,
             oddities: analysis.oddities(model),
-            layers: layers.map(|((routing, stats), grid)| layer(routing, stats, grid)).collect(),
+            layers: layers.map(|((routing, stats), place)| layer(model, routing, stats, place)).collect(),
         }
     }
 }
 
-fn layer<'a>(routing: &'a LayerRouting, stats: &'a LayerStats, grid: Option<[usize; 2]>) -> LayerRecord<'a> {
+fn layer<'a>(
+    model: &OpenModel,
+    routing: &'a LayerRouting,
+    stats: &'a LayerStats,
+    place: &LayerPlace,
+) -> LayerRecord<'a> {
     let (balance, top_k) = (&stats.balance, routing.top_k());
+    let recomputed = model.layers.get(place.source).map(ShownLayer::recomputed).unwrap_or_default();
+    let fields =
+        [("gate_probs", recomputed.gate_probs), ("experts", recomputed.choices), ("weights", recomputed.choices)];
     LayerRecord {
         name: routing.name(),
         num_experts: routing.num_experts(),
         top_k,
-        grid,
+        grid: place.tokens.grid().map(|grid| [grid.rows, grid.cols]),
+        recomputed: fields.into_iter().filter_map(|(field, is)| is.then_some(field)).collect(),
         experts: routing.patches().map(|patch| routing.experts_of(patch)).collect(),
         weights: routing.patches().map(|patch| routing.weights_of(patch)).collect(),
         gate_entropy: &stats.tokens.entropy,
@@ -100,6 +113,8 @@ fn layer<'a>(routing: &'a LayerRouting, stats: &'a LayerStats, grid: Option<[usi
             gate: &stats.information,
             aux_loss_top_one: aux_loss(routing, AuxLossShare::TopOne),
             aux_loss_assignments: aux_loss(routing, AuxLossShare::Assignments),
+            dropped: balance.dropped,
+            unserved_tokens: balance.unserved_tokens,
             non_finite_values: balance.non_finite,
             non_finite_tokens: stats.tokens.non_finite,
             unnormalized_tokens: stats.tokens.unnormalized,

@@ -9,6 +9,7 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::RADIUS;
 use crate::ui::gpu::{self, HEATMAP_PANE, Picture};
+use crate::ui::panels::detections::boxes_ui;
 use crate::ui::plain::outline;
 use crate::ui::state::{OverlayKind, Sheet};
 use egui::{Align2, FontId, Rect, Response, Sense, Ui, Vec2, pos2, vec2};
@@ -68,6 +69,7 @@ pub fn heatmap_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     if let Some(grid) = grid {
         flips_ui(ui, ctx, (grid, image_rect, size), pane);
     }
+    boxes_ui(ui, ctx, (image_rect, size), pane);
     no_place_ui(ui, ctx, pane);
     progress_ui(ui, ctx, pane);
 }
@@ -199,7 +201,9 @@ fn number_ui(
             if view.lit_expert.is_some_and(|lit| lit != expert) {
                 return;
             }
-            (expert.0.to_string(), ctx.text_color_on(expert))
+            // A cross stands for an expert that had no room, or no say for another reason.
+            let dropped = if layer.weights_of(patch)[view.rank] == 0.0 { " ×" } else { "" };
+            (format!("{}{dropped}", expert.0), ctx.text_color_on(expert))
         }
         OverlayKind::GateProbability => {
             let Some(probability) = layer.gate_probs_of(patch).get(view.gate_expert) else { return };

@@ -194,7 +194,7 @@ fn numbers_ui(ui: &mut Ui, balance: &LayerBalance, layer: &LayerRouting) {
         number_row(ui, "Effective experts", format!("{:.2} of {num_experts}", load.effective_experts), "e to the entropy: as many experts, evenly loaded, would have this entropy");
         ui.end_row();
         if balance.dropped > 0 || balance.unserved_tokens > 0 {
-            number_row(ui, "Dropped", balance.dropped.to_string(), "Choices with a combine weight of exactly 0: the expert was full, or has no say for another reason");
+            number_row(ui, "Dropped", balance.dropped.to_string(), "Choices with a combine weight of exactly 0: the expert was full, or has no say for another reason. In the picture they have no colour and a ×");
             number_row(ui, "Unserved", balance.unserved_tokens.to_string(), "Tokens that no expert handled: they pass the layer by the residual connection alone");
             ui.end_row();
         }

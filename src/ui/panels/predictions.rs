@@ -2,6 +2,7 @@
 
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
+use crate::ui::panels::detections::detections_ui;
 use crate::ui::widgets;
 
 /// Heading, and the five most probable classes with bars.
@@ -31,4 +32,5 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
             .on_hover_text(format!("{}\nClass {} of {}", name, prediction.index, shown.analysis.logits.len()));
     }
     ui.add_space(space::XS);
+    detections_ui(ui, ctx);
 }

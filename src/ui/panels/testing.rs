@@ -29,6 +29,7 @@ pub(super) fn state_of(layers: Vec<LayerRouting>, rows: usize, cols: usize) -> A
         unreadable: Vec::new(),
         logits: vec![0.0],
         predictions: Vec::new(),
+        detections: Vec::new(),
         layers: layers.iter().map(LayerStats::of).collect(),
         trace: RoutingTrace { layers },
         seconds: StageSeconds::default(),

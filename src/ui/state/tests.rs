@@ -28,6 +28,7 @@ fn analysis(top_k: usize) -> Analysis {
         unreadable: Vec::new(),
         logits: vec![0.0],
         predictions: Vec::new(),
+        detections: Vec::new(),
         layers: layers.iter().map(LayerStats::of).collect(),
         trace: RoutingTrace { layers },
         seconds: StageSeconds::default(),
