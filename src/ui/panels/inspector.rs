@@ -22,7 +22,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     if layer.experts_of(patch).is_empty() {
         ui.weak("No expert handles it: it passes the layer by the residual connection alone");
     }
-    header_ui(ui, layer.has_gate_probs());
+    header_ui(ui, layer);
     let rows = listed(layer, patch);
     for &expert in &rows {
         expert_row_ui(ui, ctx, layer, patch, expert);
@@ -88,13 +88,15 @@ fn listed(layer: &LayerRouting, patch: PatchIdx) -> Vec<ExpertIdx> {
 }
 
 /// Widths of the columns: expert, gate bar, gate probability, combine weight.
-fn columns(width: f32) -> [f32; 4] {
-    let fixed = [SWATCH + 26.0, 48.0, 76.0];
+fn columns(width: f32, num_experts: usize) -> [f32; 4] {
+    // A million experts need seven digits.
+    let digits = if num_experts > 9_999 { 58.0 } else { 26.0 };
+    let fixed = [SWATCH + digits, 48.0, 76.0];
     [fixed[0], (width - fixed.iter().sum::<f32>()).max(20.0), fixed[1], fixed[2]]
 }
 
-fn header_ui(ui: &mut Ui, has_gate_probs: bool) {
-    let [expert, bar, ..] = columns(ui.available_width());
+fn header_ui(ui: &mut Ui, layer: &LayerRouting) {
+    let [expert, bar, ..] = columns(ui.available_width(), layer.num_experts());
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 15.0), Sense::hover());
     let font = egui::TextStyle::Small.resolve(ui.style());
     let color = ui.visuals().weak_text_color();
@@ -102,7 +104,7 @@ fn header_ui(ui: &mut Ui, has_gate_probs: bool) {
         ui.painter().text(egui::pos2(rect.left() + x, rect.center().y), align, text, font.clone(), color);
     };
     text(0.0, egui::Align2::LEFT_CENTER, "Expert");
-    if has_gate_probs {
+    if layer.has_gate_probs() {
         text(expert, egui::Align2::LEFT_CENTER, "Gate probability");
     }
     text(expert + bar + 44.0 + 80.0, egui::Align2::RIGHT_CENTER, "Combine weight");
@@ -122,19 +124,19 @@ fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: Pa
     let sentence = format!("Expert {}: {gate}{chosen}", expert.0);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &sentence));
     if ui.is_rect_visible(rect) {
-        paint_row(ui, rect, (expert, ctx.color_of(expert)), probability, rank.zip(weight));
+        let widths = columns(width, layer.num_experts());
+        paint_row(ui, (rect, widths), (expert, ctx.color_of(expert)), probability, rank.zip(weight));
     }
     response.on_hover_text(sentence);
 }
 
 fn paint_row(
     ui: &Ui,
-    rect: Rect,
+    (rect, [expert_width, bar_width, number_width, weight_width]): (Rect, [f32; 4]),
     (expert, expert_color): (ExpertIdx, Color32),
     probability: Option<f32>,
     chosen: Option<(usize, f32)>,
 ) {
-    let [expert_width, bar_width, number_width, weight_width] = columns(rect.width());
     let painter = ui.painter();
     let fade = if chosen.is_some() { 1.0 } else { 0.45 };
     let swatch = Rect::from_min_size(egui::pos2(rect.left(), rect.center().y - SWATCH / 2.0), vec2(SWATCH, SWATCH));

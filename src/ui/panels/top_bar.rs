@@ -180,6 +180,10 @@ fn provider_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.weak("moescope runtime list: what is installed");
 }
 
+fn moe_layers(count: usize) -> String {
+    if count == 1 { "1 MoE layer".to_owned() } else { format!("{count} MoE layers") }
+}
+
 fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     if ctx.state.model.opening {
         if ui.small_button("Cancel").on_hover_text("Stop loading and stay with the model that is open").clicked() {
@@ -197,9 +201,9 @@ fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let text = match model.layers.as_slice() {
         [] => format!("{} · no routers", card.name),
         [first, rest @ ..] if rest.iter().all(|layer| layer.card.num_experts == first.card.num_experts) => {
-            format!("{} · {} MoE layers × {} experts", card.name, model.layers.len(), first.card.num_experts)
+            format!("{} · {} × {} experts", card.name, moe_layers(model.layers.len()), first.card.num_experts)
         }
-        layers => format!("{} · {} MoE layers", card.name, layers.len()),
+        layers => format!("{} · {}", card.name, moe_layers(layers.len())),
     };
     let chip = ui.add(Button::new(text).frame_when_inactive(false)).on_hover_ui(|ui| {
         ui.label(design::strong(&card.name));

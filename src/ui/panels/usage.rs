@@ -51,10 +51,12 @@ fn rank_at(position: f64) -> usize {
     (10_f64.powf(position) - 1.0).max(0.0) as usize
 }
 
-/// 1, 2 and 5 times the powers of ten, on the logarithmic axis.
+/// 1, 2 and 5 times the powers of ten, on the logarithmic axis; the powers alone where the others would not have room.
 fn rank_marks(experts: usize) -> Vec<GridMark> {
     let powers = (0..).map(|power| 10_usize.pow(power)).take_while(|&power| power <= experts);
-    let ranks = powers.flat_map(|power| [1, 2, 5].map(|factor| factor * power)).filter(|&rank| rank <= experts);
+    let factors: &[usize] = if experts > 10_000 { &[1] } else { &[1, 2, 5] };
+    let ranks =
+        powers.flat_map(|power| factors.iter().map(move |factor| factor * power)).filter(|&rank| rank <= experts);
     ranks.map(|rank| GridMark { value: (rank as f64).log10(), step_size: 1.0 }).collect()
 }
 
@@ -105,6 +107,7 @@ mod tests {
             |experts| -> Vec<f64> { rank_marks(experts).iter().map(|mark| 10_f64.powf(mark.value).round()).collect() };
         assert_eq!(marks(100), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
         assert_eq!(marks(4096).last(), Some(&2000.0));
+        assert_eq!(marks(1 << 20), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
         let texts = [1, 500, 1000, 200_000, 5_000_000].map(rank_text);
         assert_eq!(texts, ["1", "500", "1k", "200k", "5M"]);
     }
