@@ -2,6 +2,8 @@
 //! The real default model runs through the real ONNX Runtime; Mesa's lavapipe or a real adapter draws.
 #![cfg(feature = "gui")]
 
+#[path = "window/card_sheet.rs"]
+mod card_sheet;
 #[path = "window/missing_weights.rs"]
 mod missing_weights;
 #[path = "window/model_sheet.rs"]

@@ -164,6 +164,8 @@ pub(super) enum ThemeArg {
 pub(super) enum SheetArg {
     /// Everything about the model
     Model,
+    /// How the model is fed
+    Card,
     /// The comparison with another provider
     Comparison,
     /// The keyboard shortcuts

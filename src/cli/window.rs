@@ -18,6 +18,7 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     });
     let sheet = shot.show.map(|sheet| match sheet {
         SheetArg::Model => Sheet::Model,
+        SheetArg::Card => Sheet::Card,
         SheetArg::Comparison => Sheet::Parity,
         SheetArg::Shortcuts => Sheet::Shortcuts,
     });

@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandSender};
 use super::ctx::ViewCtx;
+use super::panels::card::{CardUi, card_ui};
 use super::panels::heatmap::{HeatmapUi, heatmap_ui};
 use super::panels::images::{ImagesUi, images_ui, samples_ui};
 use super::panels::model::{ModelUi, model_ui};
@@ -73,6 +74,7 @@ pub struct App {
 /// What panels remember by themselves.
 #[derive(Default)]
 struct PanelState {
+    card: CardUi,
     heatmap: HeatmapUi,
     images: ImagesUi,
     model: ModelUi,
@@ -159,6 +161,12 @@ impl App {
                 Command::ShowLocateDialog(missing) => {
                     dialogs::pick_missing(&self.commands, missing, self.state.settings.folder.as_ref());
                 }
+                Command::ShowLabelsDialog(model) => {
+                    dialogs::pick_labels(&self.commands, model, self.state.settings.folder.as_ref());
+                }
+                Command::LabelsRead(model, Ok(labels)) => self.panels.card.take_labels(&model, labels),
+                Command::LabelsRead(_, Err(message)) => self.state.notify("No class names were read", message),
+                Command::SaveCard(model, card) => dialogs::save_beside(&self.commands, model, card),
                 Command::FitImage => self.panels.heatmap.camera.fit(),
                 Command::ZoomToPixels => self.panels.heatmap.wanted_zoom = Some(1.0),
                 Command::CopyText(text) => ctx.copy_text(text),
@@ -253,6 +261,7 @@ impl eframe::App for App {
         window_ui(ui, &view, &self.thumbnails, &mut self.panels);
         help::help_ui(ui, &view);
         model_ui(ui, &view, &mut self.panels.model);
+        card_ui(ui, &view, &mut self.panels.card);
         parity_ui(ui, &view, &mut self.panels.parity);
         drop_hint_ui(&ctx);
         self.photograph(&ctx);

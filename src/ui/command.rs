@@ -2,9 +2,10 @@
 
 use super::state::{MissingFile, OverlayKind, Sheet, Side};
 use super::waker::Waker;
-use crate::analysis::ImageId;
+use crate::analysis::{ImageId, OpenModel};
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
+use crate::model::ModelCard;
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,14 @@ pub enum Command {
     ShowLocateDialog(MissingFile),
     /// A copy was put there, or could not be.
     FilePlaced(MissingFile, Result<(), String>),
+    /// Show the dialog that asks for a file with names of classes, for the card of a model.
+    ShowLabelsDialog(PathBuf),
+    /// Names of classes for the card of a model were read, or why not.
+    LabelsRead(PathBuf, Result<Vec<String>, String>),
+    /// Write a card beside its model, to be used from then on.
+    SaveCard(Arc<OpenModel>, Box<ModelCard>),
+    /// The card of a model was written, or why not.
+    CardSaved(PathBuf, Result<(), String>),
     /// Stop opening a model and stay with the one that is open.
     CancelOpening,
     /// Choose what the wanted model runs on.

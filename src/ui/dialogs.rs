@@ -1,9 +1,13 @@
-//! File dialogs of the system, on a thread of their own. What a person picks comes back as a command.
+//! File dialogs of the system, and what is written for a person, on threads of their own. What a person picks, and what
+//! became of it, comes back as a command.
 
 use super::command::{Command, CommandSender};
 use super::state::{MissingFile, file_name};
-use crate::report::copy_whole;
+use crate::analysis::OpenModel;
+use crate::model::{ModelCard, read_labels};
+use crate::report::{copy_whole, save_card};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Asks for images.
 pub fn pick_images(commands: &CommandSender, folder: Option<&PathBuf>) {
@@ -35,6 +39,33 @@ pub fn pick_missing(commands: &CommandSender, missing: MissingFile, folder: Opti
         let placed = place(file.path(), &missing);
         commands.send(Command::FilePlaced(missing, placed));
     });
+}
+
+/// Asks for a file with names of classes for the card of a model, and reads it.
+pub fn pick_labels(commands: &CommandSender, model: PathBuf, folder: Option<&PathBuf>) {
+    let dialog = rfd::AsyncFileDialog::new()
+        .set_title("Names of the classes")
+        .add_filter("Names", &["txt", "json", "names"])
+        .add_filter("All files", &["*"]);
+    let picked = within(dialog, folder).pick_file();
+    let commands = commands.clone();
+    wait_apart(move || {
+        let Some(file) = pollster::block_on(picked) else { return };
+        let labels = read_labels(file.path()).map_err(|error| error.to_string());
+        commands.send(Command::LabelsRead(model, labels));
+    });
+}
+
+/// Writes a card beside its model; a folder on a network may take its time.
+pub fn save_beside(commands: &CommandSender, model: Arc<OpenModel>, card: Box<ModelCard>) {
+    let (here, path) = (commands.clone(), model.path.clone());
+    let save = move || {
+        let saved = save_card(&model.description, &card).map(drop).map_err(|error| error.to_string());
+        here.send(Command::CardSaved(model.path.clone(), saved));
+    };
+    if let Err(error) = std::thread::Builder::new().name("moescope-save".into()).spawn(save) {
+        commands.send(Command::CardSaved(path, Err(error.to_string())));
+    }
 }
 
 /// Puts a copy of a file where a model needs it, unless it is that file.

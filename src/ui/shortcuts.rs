@@ -50,6 +50,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     everywhere(row(&[ctrl(Key::O)], "Ctrl+O", "Open images…", || Command::ShowImageDialog)),
     everywhere(row(&[ctrl(Key::M)], "Ctrl+M", "Open a model…", || Command::ShowModelDialog)),
     row(&[plain(Key::I)], "I", "Everything about the model", || Command::ToggleSheet(Sheet::Model)),
+    row(&[plain(Key::M)], "M", "Model card…", || Command::ToggleSheet(Sheet::Card)),
     row(&[plain(Key::P)], "P", "Compare with another provider…", || Command::ToggleSheet(Sheet::Parity)),
     row(&[plain(Key::ArrowRight)], "→", "Next image", || Command::StepImage(1)),
     row(&[plain(Key::ArrowLeft)], "←", "Previous image", || Command::StepImage(-1)),

@@ -1,9 +1,12 @@
 //! What the model takes the image for.
 
+use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::panels::detections::detections_ui;
+use crate::ui::state::Sheet;
 use crate::ui::widgets;
+use egui::{Button, RichText};
 
 /// Heading, and the five most probable classes with bars.
 pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
@@ -23,7 +26,12 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     };
     if let Some(assumption) = shown.model.assumption() {
         let warn = ui.visuals().warn_fg_color;
-        ui.colored_label(warn, "Preprocessing assumed: this model has no card").on_hover_text(assumption);
+        let text = RichText::new("Preprocessing assumed: this model has no card").color(warn);
+        let help = format!("{assumption}\n\nClick to look at what was assumed and to correct it (key: M)");
+        let is_open = ctx.state.sheet == Some(Sheet::Card);
+        if ui.add(Button::new(text)).on_hover_text(help).clicked() && !is_open {
+            ctx.send(Command::ToggleSheet(Sheet::Card));
+        }
     }
     for prediction in &shown.analysis.predictions {
         let percent = format!("{:.1} %", prediction.probability * 100.0);

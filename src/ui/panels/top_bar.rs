@@ -79,6 +79,7 @@ fn view_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.separator();
     ui.add_enabled_ui(ctx.state.model.open.is_some(), |ui| {
         item(ui, ctx, "About the model", "I", Command::ToggleSheet(Sheet::Model));
+        item(ui, ctx, "Model card…", "M", Command::ToggleSheet(Sheet::Card));
         item(ui, ctx, "Compare with another provider…", "P", Command::ToggleSheet(Sheet::Parity));
     });
     ui.separator();

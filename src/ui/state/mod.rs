@@ -161,6 +161,7 @@ impl AppState {
             Command::ReloadModel => self.reload_model(),
             Command::TrustModel(path) => self.trust_model(path),
             Command::FilePlaced(missing, result) => self.file_placed(missing, result),
+            Command::CardSaved(model, result) => self.card_saved(&model, result),
             Command::CancelOpening => self.cancel_opening(),
             Command::SetProvider(choice) => self.set_provider(choice),
             Command::Paste(image) => self.open_image(ImageSpec::Decoded(image)),
@@ -205,6 +206,9 @@ impl AppState {
             | Command::ShowImageDialog
             | Command::ShowModelDialog
             | Command::ShowLocateDialog(_)
+            | Command::ShowLabelsDialog(_)
+            | Command::LabelsRead(..)
+            | Command::SaveCard(..)
             | Command::FitImage
             | Command::ZoomToPixels
             | Command::CopyText(_)
@@ -326,6 +330,15 @@ impl AppState {
                 let retry = NoticeAction::RetryModel(missing.model.clone());
                 self.notify_with(title, message, vec![NoticeAction::LocateFile(missing), retry]);
             }
+        }
+    }
+
+    /// A card lies beside its model now, so that the model can be opened with it; or why not.
+    fn card_saved(&mut self, model: &Path, result: Result<(), String>) {
+        match result {
+            Ok(()) if self.model.wanted.as_deref() == Some(model) => self.reload_model(),
+            Ok(()) => {}
+            Err(message) => self.notify(format!("The card of {} was not saved", file_name(model)), message),
         }
     }
 

@@ -68,6 +68,8 @@ pub enum Sheet {
     Shortcuts,
     /// Everything about the open model.
     Model,
+    /// How the open model is fed, to be corrected.
+    Card,
     /// The comparison with another provider.
     Parity,
 }
@@ -78,7 +80,7 @@ impl Sheet {
     pub fn is_modal(self) -> bool {
         match self {
             Self::Shortcuts | Self::Model => true,
-            Self::Parity => false,
+            Self::Card | Self::Parity => false,
         }
     }
 }
