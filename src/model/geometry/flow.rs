@@ -220,7 +220,7 @@ impl<'g, 'a> Flow<'g, 'a> {
         let weight = node.input(if node.op == "QLinearConv" { 3 } else { 1 });
         let window: Vec<usize> = match self.graph.ints(node, "kernel_shape") {
             Some(window) => window.iter().map(|&side| side as usize).collect(),
-            None => self.shape(weight?)?.split_off(2),
+            None => self.shape(weight?)?.get(2..)?.to_vec(),
         };
         let list = |name: &str| self.graph.ints(node, name).unwrap_or(&[]);
         let (pads, strides, dilations) = (list("pads"), list("strides"), list("dilations"));
