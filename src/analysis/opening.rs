@@ -10,11 +10,15 @@ use super::layers::LayerPlan;
 use super::{Baseline, ModelVersion, OpenError, OpenModel, ShownLayer};
 use crate::engine::{EditedModel, Engine, EngineError, Execution, LoadRequest, Loaded, Tensor};
 use crate::input::{DecodedImage, ImageSource, preprocess};
-use crate::model::geometry::{Geometry, guess};
-use crate::model::routers::routers_of;
+use crate::model::geometry::{Geometry, Reason, guess};
+use crate::model::proto::ModelProto;
+use crate::model::routers::{RouterReport, routers_of};
 use crate::model::{
-    InstrumentPlan, Instrumented, ModelCard, ModelDescription, decode_model, instrument, map_file, sidecar_path,
+    CardSource, InstrumentPlan, Instrumented, ModelCard, ModelDescription, ModelError, decode_model, instrument,
+    map_file, sidecar_path,
 };
+use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,15 +32,8 @@ impl OpenModel {
         let since = engine.ticket();
         // Looked at before anything is read: what is written meanwhile counts as a change.
         let version = ModelVersion::look(path, [sidecar_path(path)]);
-        let file = map_file(path)?;
-        let model = decode_model(path, &file)?;
-        let description = ModelDescription::of(path, file.len() as u64, &model);
-        let routers = Arc::new(routers_of(&model));
-        let (mut card, card_source, reasons) = description.card_or_guess(&model, &routers)?;
-        if card.layers.is_empty() && !routers.routers.is_empty() {
-            card =
-                guess(&description, &model, &routers).map_or(card.clone(), |guessed| with_layers_found(card, guessed));
-        }
+        let Understood { file, model, description, routers, card, card_source, reasons } =
+            guarded(path, || Understood::of(path))??;
         let version = version.with(description.external_files.iter().cloned());
         let plan = LayerPlan::new(&card, &routers, &description);
         let weights = description.external_files.clone();
@@ -63,7 +60,10 @@ impl OpenModel {
         };
         if plan.needs_edit() {
             let original = Original { request: &request, model: &model, file: &file, report: &routers };
-            opened.show_routing(engine, &original, &plan)?;
+            if let Err(error) = opened.show_routing(engine, &original, &plan) {
+                engine.unload(opened.handle)?;
+                return Err(error.into());
+            }
         }
         Ok(opened)
     }
@@ -122,6 +122,37 @@ impl OpenModel {
     }
 }
 
+/// What our own parser makes of a file.
+struct Understood {
+    file: Bytes,
+    model: ModelProto,
+    description: ModelDescription,
+    routers: Arc<RouterReport>,
+    card: ModelCard,
+    card_source: CardSource,
+    reasons: Vec<Reason>,
+}
+
+impl Understood {
+    fn of(path: &Path) -> Result<Self, ModelError> {
+        let file = map_file(path)?;
+        let model = decode_model(path, &file)?;
+        let description = ModelDescription::of(path, file.len() as u64, &model);
+        let routers = Arc::new(routers_of(&model));
+        let (mut card, card_source, reasons) = description.card_or_guess(&model, &routers)?;
+        if card.layers.is_empty() && !routers.routers.is_empty() {
+            card =
+                guess(&description, &model, &routers).map_or(card.clone(), |guessed| with_layers_found(card, guessed));
+        }
+        Ok(Self { file, model, description, routers, card, card_source, reasons })
+    }
+}
+
+/// A graph of unknown origin may find a fault of ours; it must not end the program, nor the thread that serves the window.
+fn guarded<T>(path: &Path, understand: impl FnOnce() -> T) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(understand)).map_err(|_| OpenError::Fault { path: path.to_owned() })
+}
+
 /// A model with its routing as outputs, where no run of it can be compared with another.
 fn shown_unproved(
     engine: &Engine,
@@ -150,5 +181,17 @@ fn explained(error: EngineError, description: &ModelDescription) -> OpenError {
     match (&error, description.unsupported()) {
         (EngineError::Load { .. }, Some(unsupported)) => unsupported.into(),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_is_told_as_an_error() {
+        let fault = guarded(Path::new("odd.onnx"), || -> u8 { panic!("a fault") }).unwrap_err();
+        assert!(fault.to_string().contains("odd.onnx") && fault.to_string().contains("card"), "{fault}");
+        assert_eq!(guarded(Path::new("plain.onnx"), || 3), Ok(3));
     }
 }

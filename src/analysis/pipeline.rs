@@ -59,6 +59,16 @@ pub enum OpenError {
     /// ONNX Runtime is missing or refused it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Our own reading of it failed in a way that nobody thought of.
+    #[error(
+        "{} could not be understood because of a fault in this program; please report it with the file. Nothing else was \
+         harmed. A card beside the model may help: models/README.md describes it",
+        .path.display()
+    )]
+    Fault {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl OpenModel {

@@ -400,7 +400,7 @@ impl Worker {
                 quarantined: matches!(error, OpenError::Engine(EngineError::Quarantined { .. })),
                 missing: match &error {
                     OpenError::Model(error) => error.missing_file(),
-                    OpenError::Engine(_) => None,
+                    OpenError::Engine(_) | OpenError::Fault { .. } => None,
                 },
                 message: error.to_string(),
             }),
