@@ -208,14 +208,6 @@ pub(super) fn output<'run>(run: &'run RunResult, name: &str) -> Result<&'run Ten
     })
 }
 
-/// The values of a tensor as floats, whatever they are.
-pub(super) fn floats_of(tensor: &Tensor) -> Vec<f32> {
-    match &tensor.data {
-        TensorData::F32(values) => values.to_vec(),
-        TensorData::I64(values) => values.iter().map(|&value| value as f32).collect(),
-    }
-}
-
 fn floats(tensor: &Tensor) -> Result<&[f32], AnalysisError> {
     match &tensor.data {
         TensorData::F32(values) => Ok(values),

@@ -1,7 +1,7 @@
 //! What a detector saw: its outputs become boxes on the image, by the card's [`DetectionCard`].
 
 use super::AnalysisError;
-use super::assemble::{floats_of, output};
+use super::assemble::output;
 use crate::engine::RunResult;
 use crate::model::{BoxFormat, BoxUnits, DetectionCard, DetectionStyle, InputCard, ScoreActivation};
 use crate::routing::{PixelRect, softmax};
@@ -76,7 +76,7 @@ struct Table {
 impl Table {
     fn of(run: &RunResult, name: &str, batch: usize) -> Result<Self, AnalysisError> {
         let tensor = output(run, name)?;
-        let values = floats_of(tensor);
+        let values = tensor.data.to_floats();
         let columns = tensor.shape.last().copied().unwrap_or(0);
         let first = values.len() / batch;
         let (name, shape) = (name.to_owned(), tensor.shape.clone());
@@ -106,7 +106,7 @@ impl Table {
 fn candidates(card: &DetectionCard, batch: usize, run: &RunResult) -> Result<Vec<Candidate>, AnalysisError> {
     let boxes = Table::of(run, &card.boxes, batch)?;
     let numbers = |row: &[f32]| [row[0], row[1], row[2], row[3]];
-    let of_rows = |table: &Table, first: usize, weight: fn(&[f32]) -> f32| -> Vec<Candidate> {
+    let of_rows = |table: &Table, first: usize, weight: &dyn Fn(&[f32]) -> f32| -> Vec<Candidate> {
         let candidate = |row: &[f32]| {
             let (class, probability) = best(&activated(&row[first..], card.activation))?;
             Some((numbers(row), class, probability * weight(row)))
@@ -115,11 +115,15 @@ fn candidates(card: &DetectionCard, batch: usize, run: &RunResult) -> Result<Vec
     };
     Ok(match card.style {
         DetectionStyle::YoloColumns => {
-            of_rows(&boxes.transposed().with_at_least(5, "[.., 4 + classes, boxes]")?, 4, |_| 1.0)
+            of_rows(&boxes.transposed().with_at_least(5, "[.., 4 + classes, boxes]")?, 4, &|_| 1.0)
         }
-        DetectionStyle::YoloRows => of_rows(&boxes.with_at_least(5, "[.., boxes, 4 + classes]")?, 4, |_| 1.0),
+        DetectionStyle::YoloRows => of_rows(&boxes.with_at_least(5, "[.., boxes, 4 + classes]")?, 4, &|_| 1.0),
         DetectionStyle::YoloObjectness => {
-            of_rows(&boxes.with_at_least(6, "[.., boxes, 5 + classes]")?, 5, |row| row[4])
+            let objectness = |row: &[f32]| match card.activation {
+                ScoreActivation::Sigmoid => sigmoid(row[4]),
+                ScoreActivation::None | ScoreActivation::Softmax => row[4],
+            };
+            of_rows(&boxes.with_at_least(6, "[.., boxes, 5 + classes]")?, 5, &objectness)
         }
         DetectionStyle::Chosen => {
             let table = boxes.with_at_least(6, "[.., boxes, 6]")?;
@@ -163,9 +167,13 @@ fn lists(
 fn activated(scores: &[f32], activation: ScoreActivation) -> Vec<f32> {
     match activation {
         ScoreActivation::None => scores.to_vec(),
-        ScoreActivation::Sigmoid => scores.iter().map(|&score| 1.0 / (1.0 + (-score).exp())).collect(),
+        ScoreActivation::Sigmoid => scores.iter().map(|&score| sigmoid(score)).collect(),
         ScoreActivation::Softmax => softmax(scores),
     }
+}
+
+fn sigmoid(score: f32) -> f32 {
+    1.0 / (1.0 + (-score).exp())
 }
 
 fn best(probabilities: &[f32]) -> Option<(usize, f32)> {
@@ -267,6 +275,10 @@ mod tests {
         let objectness = card(DetectionStyle::YoloObjectness, BoxFormat::Xyxy, BoxUnits::Pixels, ScoreActivation::None);
         let told = found(&objectness, &[("boxes", &[1, 1, 6], &[0.0, 0.0, 20.0, 20.0, 0.5, 0.75])]);
         assert_eq!(told, [(10.0, 0.0, 100.0, 50.0, "cat".to_owned(), 0.375)]);
+        // Raw scores: the box's own has to go through the logistic function as well.
+        let raw = DetectionCard { activation: ScoreActivation::Sigmoid, ..objectness };
+        let told = found(&raw, &[("boxes", &[1, 1, 6], &[0.0, 0.0, 20.0, 20.0, 0.0, 40.0])]);
+        assert_eq!(told[0].5, 0.5);
     }
 
     #[test]

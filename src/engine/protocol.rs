@@ -4,6 +4,7 @@ use super::runtime::Backend;
 use super::{NotStarted, Placement, Provider, ProviderChoice, ProviderWish, Values};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -163,6 +164,14 @@ impl TensorData {
         match self {
             Self::F32(values) => values.len(),
             Self::I64(values) => values.len(),
+        }
+    }
+
+    /// The values as floats, whatever they are.
+    pub(crate) fn to_floats(&self) -> Cow<'_, [f32]> {
+        match self {
+            Self::F32(values) => Cow::Borrowed(values),
+            Self::I64(values) => values.iter().map(|&value| value as f32).collect(),
         }
     }
 

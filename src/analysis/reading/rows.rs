@@ -13,13 +13,7 @@ pub(super) struct Rows<T> {
 impl Rows<f32> {
     /// The tensor's values with the axis, counted from the end, moved to the end; without an axis one column.
     pub fn floats(tensor: &Tensor, axis_from_end: Option<usize>) -> Self {
-        match &tensor.data {
-            TensorData::F32(values) => Self::moved(values, &tensor.shape, axis_from_end),
-            TensorData::I64(values) => {
-                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-                Self::moved(&values, &tensor.shape, axis_from_end)
-            }
-        }
+        Self::moved(&tensor.data.to_floats(), &tensor.shape, axis_from_end)
     }
 }
 
@@ -30,11 +24,13 @@ impl Rows<bool> {
             TensorData::F32(values) => values.iter().map(|&value| value != 0.0).collect(),
             TensorData::I64(values) => values.iter().map(|&value| value != 0).collect(),
         };
-        let Some(places) = places else { return Self::moved(&values, &tensor.shape, axis_from_end) };
+        let Some(places) = places.filter(|&places| places < tensor.shape.len()) else {
+            return Self::moved(&values, &tensor.shape, axis_from_end);
+        };
         let by_place = Self::moved(&values, &tensor.shape, Some(places));
         let folded: Vec<bool> = by_place.iter().map(|places| places.contains(&true)).collect();
         let mut shape = tensor.shape.clone();
-        shape.remove(shape.len().saturating_sub(places + 1));
+        shape.remove(shape.len() - places - 1);
         let axis = axis_from_end.map(|axis| axis - usize::from(axis > places));
         Self::moved(&folded, &shape, axis)
     }
@@ -91,5 +87,41 @@ impl<T: Copy> Rows<T> {
     /// Several rows as they lie.
     pub fn of(&self, rows: Range<usize>) -> &[T] {
         &self.values[rows.start * self.columns..rows.end * self.columns]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rows;
+    use crate::engine::{Tensor, TensorData};
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor { name: "t".to_owned(), shape: shape.to_vec(), data: TensorData::F32(values.into()) }
+    }
+
+    #[test]
+    fn experts_come_last_wherever_they_lie() {
+        let (shape, values) = ([2, 3], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let cases: [(Option<usize>, &[f32], usize); 4] = [
+            (Some(0), &values, 3),
+            (Some(1), &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0], 2),
+            (None, &values, 1),
+            // An axis that the tensor does not have is none.
+            (Some(2), &values, 1),
+        ];
+        for (axis, expected, columns) in cases {
+            let rows = Rows::floats(&tensor(&shape, &values), axis);
+            assert_eq!((rows.values.as_slice(), rows.columns), (expected, columns), "{axis:?}");
+        }
+    }
+
+    #[test]
+    fn any_place_is_enough() {
+        // Two tokens, two experts, two places: the first token has one with the second expert.
+        let places = tensor(&[2, 2, 2], &[0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]);
+        let rows = Rows::any(&places, Some(1), Some(0));
+        assert_eq!((rows.values, rows.columns), (vec![false, true, false, false], 2));
+        let scalar = Rows::any(&tensor(&[], &[1.0]), Some(1), Some(0));
+        assert_eq!((scalar.values, scalar.columns), (vec![true], 1));
     }
 }
