@@ -6,7 +6,8 @@ use crate::model::{ModelCard, RouterControls, TopKCard};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What was edited into a model and proved. Empty for a model that runs as its file has it.
+/// What was edited into a model and proved. Empty where nothing of it is asked for: a model that runs as its file has it, or
+/// that has an input of its own for k.
 #[derive(Clone, Debug, Default)]
 pub struct Controls {
     proved: Option<Arc<ProvedModel>>,
@@ -24,7 +25,7 @@ impl Controls {
     /// that.
     pub(super) fn of(proved: ProvedModel, card: &mut ModelCard) -> Self {
         if card.top_k.is_some() {
-            return Self { proved: Some(Arc::new(proved)), top_k_obstacle: None };
+            return Self::default();
         }
         let top_k = proved.top_k_range().map_err(|obstacle| obstacle.to_string()).and_then(|range| {
             let own = common_top_k(&proved.instrumented.routers)?;

@@ -117,16 +117,7 @@ impl PlannedLayer {
     }
 
     fn found(router: &Router) -> Self {
-        let card = LayerCard {
-            name: router.name.clone(),
-            num_experts: router.num_experts,
-            router: Some(router.name.clone()),
-            top_k: router.top_k,
-            rule: Some(router.rule),
-            shared_experts: router.shared_experts,
-            ..LayerCard::default()
-        };
-        Self { card, recipe: Some(LayerRecipe::of(router)) }
+        Self { card: LayerCard::of_router(router), recipe: Some(LayerRecipe::of(router)) }
     }
 }
 

@@ -3,7 +3,10 @@
 use super::ctx::ViewCtx;
 use super::design::{space, strong_family};
 use crate::routing::ExpertIdx;
-use egui::{Align2, Color32, CornerRadius, FontId, Rect, Response, Sense, StrokeKind, TextStyle, Ui, WidgetInfo, vec2};
+use egui::{
+    Align2, Color32, CornerRadius, FontId, Frame, Id, Rect, Response, Sense, StrokeKind, TextStyle, Ui, Vec2,
+    WidgetInfo, Window, vec2,
+};
 
 /// A row with a name on the left, a number on the right, and a bar (0 to 1) below them.
 pub fn bar_row(ui: &mut Ui, name: &str, number: &str, share: f32, color: Color32) -> Response {
@@ -25,6 +28,21 @@ pub fn bar_row(ui: &mut Ui, name: &str, number: &str, share: f32, color: Color32
     let filled = track.with_max_x(track.left() + track.width() * share);
     painter.rect_filled(filled, CornerRadius::same(2), color);
     response
+}
+
+/// A window over the right side that can be moved, so that the picture stays in sight: `size` points large, or what the
+/// whole window has room for, with `around` points above and below left free.
+pub fn side_window(ui: &Ui, name: &str, size: Vec2, around: f32, content: impl FnOnce(&mut Ui)) {
+    let room = ui.ctx().content_rect();
+    let size = size.min(room.size() - vec2(40.0, around));
+    Window::new(name)
+        .id(Id::unique(name))
+        .title_bar(false)
+        .frame(Frame::window(ui.style()))
+        .default_size(size)
+        .min_width(360.0)
+        .default_pos(room.right_top() + vec2(-size.x - 10.0, 44.0))
+        .show(ui.ctx(), content);
 }
 
 /// A button in the colour of an expert with its number; `lit` is false while another expert is picked out.

@@ -11,7 +11,7 @@ pub use input::{Channels, CropRule, InputCard, InputElement, Layout, ResizeCard,
 pub use tensor_path::TensorPath;
 pub use tokens::{GridCard, TokenLayout, TokenOrder};
 
-use super::routers::GatingRule;
+use super::routers::{GatingRule, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -181,6 +181,20 @@ impl LayerCard {
             gate_probs: gate_probs.into(),
             expert_ids: expert_ids.into(),
             combine_weights: combine_weights.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The layer of a router that was found, with nothing said of its tokens.
+    #[must_use]
+    pub fn of_router(router: &Router) -> Self {
+        Self {
+            name: router.name.clone(),
+            num_experts: router.num_experts,
+            router: Some(router.name.clone()),
+            top_k: router.top_k,
+            rule: Some(router.rule),
+            shared_experts: router.shared_experts,
             ..Self::default()
         }
     }

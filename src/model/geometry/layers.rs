@@ -56,19 +56,8 @@ pub(super) fn layers(graph: &ModelGraph<'_>, image: &Image, report: &RouterRepor
 }
 
 fn layer_card(router: &Router, tokens: TokenLayout, grid: Option<GridCard>, role: Role) -> LayerCard {
-    LayerCard {
-        name: router.name.clone(),
-        num_experts: router.num_experts,
-        router: Some(router.name.clone()),
-        top_k: router.top_k,
-        rule: Some(router.rule),
-        tokens,
-        grid,
-        task: role.task,
-        iteration: role.iteration,
-        shared_experts: router.shared_experts,
-        ..LayerCard::default()
-    }
+    let Role { task, iteration } = role;
+    LayerCard { tokens, grid, task, iteration, ..LayerCard::of_router(router) }
 }
 
 /// What the tokens of a router are, and what that was read from.

@@ -12,10 +12,8 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::state::{ParityStage, ParityState, Sheet};
-use egui::{
-    Align, ComboBox, DragValue, Frame, Id, Label, Layout, ProgressBar, Role, ScrollArea, Spinner, Ui, WidgetInfo,
-    Window, vec2,
-};
+use crate::ui::widgets;
+use egui::{Align, ComboBox, DragValue, Label, Layout, ProgressBar, Role, ScrollArea, Spinner, Ui, WidgetInfo, vec2};
 
 /// What it remembers by itself: what the CPU will be compared with.
 pub struct ParityUi {
@@ -47,26 +45,17 @@ pub fn parity_ui(ui: &Ui, ctx: &ViewCtx<'_>, local: &mut ParityUi) {
     if ctx.state.sheet != Some(Sheet::Parity) {
         return;
     }
-    let content = ui.ctx().content_rect();
-    let size = vec2(540.0, 600.0).min(content.size() - vec2(40.0, 80.0));
-    Window::new("parity")
-        .id(Id::unique("parity"))
-        .title_bar(false)
-        .frame(Frame::window(ui.style()))
-        .default_size(size)
-        .min_width(360.0)
-        .default_pos(content.right_top() + vec2(-size.x - 10.0, 44.0))
-        .show(ui.ctx(), |ui| {
-            header_ui(ui, ctx);
-            setup_ui(ui, ctx, local);
-            stage_ui(ui, &ctx.state.parity);
-            if ctx.state.parity.sum.images > 0 {
-                ScrollArea::vertical().id_salt("parity").auto_shrink(false).show(ui, |ui| results_ui(ui, ctx));
-            } else {
-                ui.add_space(space::S);
-                explanation_ui(ui);
-            }
-        });
+    widgets::side_window(ui, "parity", vec2(540.0, 600.0), 80.0, |ui| {
+        header_ui(ui, ctx);
+        setup_ui(ui, ctx, local);
+        stage_ui(ui, &ctx.state.parity);
+        if ctx.state.parity.sum.images > 0 {
+            ScrollArea::vertical().id_salt("parity").auto_shrink(false).show(ui, |ui| results_ui(ui, ctx));
+        } else {
+            ui.add_space(space::S);
+            explanation_ui(ui);
+        }
+    });
 }
 
 fn header_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {

@@ -1,13 +1,11 @@
 //! A panel alone in a window, for the tests of panels: its commands change the state as in the real one, and are kept.
 
-use crate::analysis::{Analysis, ImageId, LayerPlace, LayerStats, Outcome, OutcomeId, StageSeconds, TokenPlace};
-use crate::engine::Provider;
-use crate::input::{DecodedImage, ImageSource};
-use crate::routing::{LayerRouting, PatchGrid, PixelRect, RoutingTrace};
+use crate::analysis::{ImageId, Outcome, OutcomeId};
+use crate::routing::LayerRouting;
 use crate::ui::command::{Command, CommandSender};
 use crate::ui::ctx::ViewCtx;
 use crate::ui::settings::Settings;
-use crate::ui::state::{AppState, tests::open_model};
+use crate::ui::state::{AppState, tests::analysis_of, tests::open_model};
 use crate::ui::waker::Waker;
 use egui::Ui;
 use egui_kittest::Harness;
@@ -17,27 +15,14 @@ use std::sync::mpsc::channel;
 
 /// The state with a result on screen: an image of a pixel for each patch of a grid, and the layers' routings.
 pub(super) fn state_of(layers: Vec<LayerRouting>, rows: usize, cols: usize) -> AppState {
-    let seen = PixelRect { x: 0.0, y: 0.0, width: cols as f32, height: rows as f32 };
-    let rgba = vec![0; 4 * rows * cols].into();
-    let [width, height] = [cols as u32, rows as u32];
-    let place = LayerPlace { tokens: TokenPlace::Patches(PatchGrid { rows, cols, seen }), source: 0 };
-    let analysis = Analysis {
-        image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width, height, rgba }),
-        top_k: None,
-        seen,
-        places: vec![place; layers.len()],
-        unreadable: Vec::new(),
-        logits: vec![0.0],
-        predictions: Vec::new(),
-        detections: Vec::new(),
-        layers: layers.iter().map(LayerStats::of).collect(),
-        trace: RoutingTrace { layers },
-        seconds: StageSeconds::default(),
-        provider: Provider::Cpu,
-    };
     let model = Arc::new(open_model("model.onnx"));
     let mut state = AppState::new(Settings::default(), None);
-    state.results.show(Outcome { id: OutcomeId(0), image: ImageId(0), model, analysis: Arc::new(analysis) });
+    state.results.show(Outcome {
+        id: OutcomeId(0),
+        image: ImageId(0),
+        model,
+        analysis: Arc::new(analysis_of(layers, rows, cols)),
+    });
     state
 }
 

@@ -16,15 +16,20 @@ fn layer(top_k: usize) -> LayerRouting {
 }
 
 fn analysis(top_k: usize) -> Analysis {
-    let layers = vec![layer(top_k), layer(top_k)];
-    let seen = PixelRect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
-    let tokens = TokenPlace::Patches(PatchGrid { rows: 1, cols: 1, seen });
-    let rgba = vec![0; 4].into();
+    Analysis { top_k: Some(top_k), ..analysis_of(vec![layer(top_k), layer(top_k)], 1, 1) }
+}
+
+/// A result: an image of a pixel for each patch of a grid, and the layers' routings.
+pub(in crate::ui) fn analysis_of(layers: Vec<LayerRouting>, rows: usize, cols: usize) -> Analysis {
+    let [width, height] = [cols as u32, rows as u32];
+    let seen = PixelRect { x: 0.0, y: 0.0, width: width as f32, height: height as f32 };
+    let tokens = TokenPlace::Patches(PatchGrid { rows, cols, seen });
+    let rgba = vec![0; 4 * rows * cols].into();
     Analysis {
-        image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 1, height: 1, rgba }),
-        top_k: Some(top_k),
+        image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width, height, rgba }),
+        top_k: None,
         seen,
-        places: [0, 1].map(|source| LayerPlace { tokens, source }).into(),
+        places: (0..layers.len()).map(|source| LayerPlace { tokens, source }).collect(),
         unreadable: Vec::new(),
         logits: vec![0.0],
         predictions: Vec::new(),

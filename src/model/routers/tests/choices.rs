@@ -1,18 +1,9 @@
 //! Choices that are cut, made one after the other, or limited by what experts have room for.
 
-use super::moe::{D, E, H, T, dense, expert, gate, gathered, head, softmax_top_2};
-use super::report;
+use super::moe::{D, E, H, T, dense, expert, gate, gathered, softmax_top_2};
+use super::only;
 use crate::model::graph::testing::{Sketch, node, with_ints};
 use crate::model::routers::{Capacity, GatingRule, KeptRef, Router};
-
-fn only(mut sketch: Sketch) -> Router {
-    head(&mut sketch);
-    let report = report(&sketch.model("logits"));
-    let [router] = report.routers.as_slice() else {
-        panic!("{} routers; {:?}", report.routers.len(), report.near_misses)
-    };
-    router.clone()
-}
 
 /// Training needs the next best, too; what counts is what is left after it was cut off.
 #[test]

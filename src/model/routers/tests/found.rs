@@ -1,20 +1,10 @@
 //! What is to be found.
 
 use super::moe::{D, E, H, T, dense, expert, gate, gathered, head, looped, renormalize, softmax_top_2};
-use super::report;
+use super::{only, report};
 use crate::model::graph::testing::{Sketch, node, value, with_body, with_ints};
 use crate::model::proto::{FunctionProto, GraphProto, OperatorSetIdProto};
-use crate::model::routers::{Confidence, ExpertForm, GatingRule, Groups, Router, TopKSource};
-
-/// The only router of a graph that ends in `y`.
-fn only(mut sketch: Sketch) -> Router {
-    head(&mut sketch);
-    let report = report(&sketch.model("logits"));
-    let [router] = report.routers.as_slice() else {
-        panic!("{} routers; {:?}", report.routers.len(), report.near_misses)
-    };
-    router.clone()
-}
+use crate::model::routers::{Confidence, ExpertForm, GatingRule, Groups, TopKSource};
 
 fn name(tensor: Option<&crate::model::routers::TensorRef>) -> &str {
     tensor.map_or("", |tensor| tensor.name.as_str())

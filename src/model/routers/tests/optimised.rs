@@ -1,17 +1,10 @@
 //! What optimisers make of a graph: fused operators, sums inside products, and nodes in an order of their own.
 
 use super::moe::{D, E, H, T, dense, expert, gate, gathered, head, renormalize, softmax_top_2};
-use super::report;
+use super::{report, the_only};
 use crate::model::graph::testing::{Sketch, node, with_text};
 use crate::model::proto::ModelProto;
-use crate::model::routers::{ExpertForm, GatingRule, Router, RouterReport, ScoreFunction};
-
-fn only(report: &RouterReport) -> Router {
-    let [router] = report.routers.as_slice() else {
-        panic!("{} routers; {:?}", report.routers.len(), report.near_misses)
-    };
-    router.clone()
-}
+use crate::model::routers::{ExpertForm, GatingRule, Router, ScoreFunction};
 
 fn finished(mut sketch: Sketch) -> ModelProto {
     head(&mut sketch);
@@ -30,7 +23,7 @@ fn a_sigmoid_inside_the_gates_product() {
     sketch.op("TopK", "p k", "v i", &[]);
     renormalize(&mut sketch, "v");
     gathered(&mut sketch, "w");
-    let router = only(&report(&finished(sketch)));
+    let router = the_only(&report(&finished(sketch)));
     assert_eq!((router.rule, router.score), (GatingRule::SigmoidThenTopKRenormalized, ScoreFunction::Sigmoid));
     assert_eq!(router.tensors.gate_logits, None);
     assert_eq!(router.tensors.gate_probs.unwrap().name, "p");
@@ -49,7 +42,7 @@ fn columns_of_a_soft_gate_that_are_split() {
     sketch.op("Mul", "o0 g0", "w0", &[]);
     sketch.op("Mul", "o1 g1", "w1", &[]);
     sketch.op("Add", "w0 w1", "y", &[]);
-    let router = only(&report(&finished(sketch)));
+    let router = the_only(&report(&finished(sketch)));
     assert_eq!((router.rule, router.num_experts), (GatingRule::Soft, 2));
     assert_eq!((router.experts.form, router.experts.parameters), (ExpertForm::Branches, (4 * D * H) as u64));
 }
@@ -67,7 +60,7 @@ fn a_shared_expert_whose_last_product_adds_the_experts() {
     sketch.op("Gemm", "sa shared.down y", "z", &[]);
     sketch.weight("other", &[D, 3]);
     sketch.op("MatMul", "z other", "logits", &[]);
-    assert_eq!(only(&report(&sketch.model("logits"))).shared_experts, 1);
+    assert_eq!(the_only(&report(&sketch.model("logits"))).shared_experts, 1);
 }
 
 /// Files that optimisers write may run the shared expert before the router.
@@ -87,7 +80,7 @@ fn a_shared_expert_before_the_router() {
     sketch.graph.initializer.extend(routed.graph.initializer);
     sketch.weight("other", &[D, 3]);
     sketch.op("MatMul", "z other", "logits", &[]);
-    assert_eq!(only(&report(&sketch.model("logits"))).shared_experts, 1);
+    assert_eq!(the_only(&report(&sketch.model("logits"))).shared_experts, 1);
 }
 
 /// Any order of the nodes gives the same router; only the evidence names its nodes in their order.
@@ -99,6 +92,6 @@ fn nodes_in_reverse() {
     let model = finished(sketch);
     let mut reversed = model.clone();
     reversed.graph.as_mut().unwrap().node.reverse();
-    let said = |model| Router { evidence: Vec::new(), ..only(&report(model)) };
+    let said = |model| Router { evidence: Vec::new(), ..the_only(&report(model)) };
     assert_eq!(said(&reversed), said(&model));
 }

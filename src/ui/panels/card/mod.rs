@@ -15,8 +15,9 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::state::{Sheet, file_name};
+use crate::ui::widgets;
 use draft::Draft;
-use egui::{Align, Frame, Id, Label, Layout, Panel, ScrollArea, Ui, Window, vec2};
+use egui::{Align, Frame, Label, Layout, Panel, ScrollArea, Ui, vec2};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,22 +51,14 @@ pub fn card_ui(ui: &Ui, ctx: &ViewCtx<'_>, local: &mut CardUi) {
     if ctx.state.sheet != Some(Sheet::Card) {
         return;
     }
-    let content = ui.ctx().content_rect();
-    let size = vec2(WIDTH, content.height() - AROUND).min(content.size() - vec2(40.0, AROUND));
-    Window::new("model card")
-        .id(Id::unique("model card"))
-        .title_bar(false)
-        .frame(Frame::window(ui.style()))
-        .default_size(size)
-        .min_width(360.0)
-        .default_pos(content.right_top() + vec2(-size.x - 10.0, 44.0))
-        .show(ui.ctx(), |ui| {
-            header_ui(ui, ctx);
-            match &ctx.state.model.open {
-                Some(model) => draft_ui(ui, ctx, local.draft_of(model)),
-                None => drop(ui.weak("No model is open: open one with Ctrl+M")),
-            }
-        });
+    let height = ui.ctx().content_rect().height() - AROUND;
+    widgets::side_window(ui, "model card", vec2(WIDTH, height), AROUND, |ui| {
+        header_ui(ui, ctx);
+        match &ctx.state.model.open {
+            Some(model) => draft_ui(ui, ctx, local.draft_of(model)),
+            None => drop(ui.weak("No model is open: open one with Ctrl+M")),
+        }
+    });
 }
 
 fn header_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
