@@ -27,23 +27,23 @@ pub(super) fn run(args: &RenderArgs, model: &ModelArgs) -> Result<(), Failure> {
 
 /// The layer that was asked for, from 0: by its number from 1 on, or by its name.
 fn layer(args: &RenderArgs, session: &Session) -> Result<usize, Failure> {
-    let layers = &session.model.card.layers;
+    let layers = &session.model.layers;
     if layers.is_empty() {
         let model = session.model.path.display();
         return Err(Failure::Fatal(anyhow::anyhow!("no routers are known in {model}, so there is no heatmap of it")));
     }
     let number = args.layer.parse::<usize>().ok().filter(|number| (1..=layers.len()).contains(number));
     let by_number = number.map(|number| number - 1);
-    by_number.or_else(|| layers.iter().position(|layer| layer.name == args.layer)).ok_or_else(|| {
+    by_number.or_else(|| layers.iter().position(|layer| layer.card.name == args.layer)).ok_or_else(|| {
         let names: Vec<String> =
-            layers.iter().zip(1..).map(|(layer, number)| format!("{number} ({})", layer.name)).collect();
+            layers.iter().zip(1..).map(|(layer, number)| format!("{number} ({})", layer.card.name)).collect();
         Failure::Usage(format!("--layer {} is not one of {}", args.layer, names.join(", ")))
     })
 }
 
 /// What is drawn over the photo, checked against the layer.
 fn overlay(args: &RenderArgs, session: &Session, layer: usize, top_k: Option<usize>) -> Result<Overlay, Failure> {
-    let num_experts = session.model.card.layers[layer].num_experts;
+    let num_experts = session.model.layers[layer].card.num_experts;
     let rank = args.rank.unwrap_or(1);
     match args.expert {
         _ if args.entropy => Ok(Overlay::Entropy),
@@ -61,6 +61,9 @@ fn overlay(args: &RenderArgs, session: &Session, layer: usize, top_k: Option<usi
 
 fn draw(analysis: &Analysis, layer: usize, overlay: Overlay, args: &RenderArgs) -> anyhow::Result<()> {
     let image = &analysis.image;
+    // Layers that could not be read are left out of a result, and a router in a loop is there more than once.
+    let layer = analysis.places.iter().position(|place| place.source == layer);
+    let layer = layer.with_context(|| analysis.unreadable.join("; "))?;
     let grid = analysis.grid(LayerIdx(layer)).context("the tokens of this layer have no place on the image")?;
     let picture = HeatmapPicture {
         image_size: [image.width, image.height],
