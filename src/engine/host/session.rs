@@ -136,11 +136,12 @@ fn folder_text(model: &Path) -> Result<String, EngineError> {
 
 /// How long a waiting thread of a run keeps asking for work before it sleeps, in microseconds.
 ///
-/// ONNX Runtime's own time is made for a machine that does nothing else: beside other programs it doubles the time of a
-/// run (50 ms; 26 without asking; 35 with 100 µs), as the asking takes the processor from the work. On a quiet machine a
-/// run takes 13.1 ms without any and 10.2 with the default. Against the Python peer, which keeps the default, 100 µs gave
-/// 1.03 to 1.05 of its time on a quiet machine, and 1000 µs 1.015 and 1.021. (Bundled model, two cores.)
-const SPIN_MICROS: &str = "1000";
+/// Between two nodes that share their work lie others that one thread does alone; a thread that falls asleep there has to
+/// be woken again. On a quiet machine, the bundled model with two threads takes 1.42 of the Python peer's time without any
+/// asking, 1.15 with 100 µs, 1.21 with 1 ms, 1.07 with 4 ms, and 1.02 with 10 ms, as with ONNX Runtime's own time, which
+/// is what the peer has. Where two other programs keep both processors busy, asking takes them from the work: 0.98 of the
+/// peer's time with 1 ms, 1.22 with 10 ms, 1.30 with ONNX Runtime's own.
+const SPIN_MICROS: &str = "10000";
 
 /// How every session is made. Beyond this, ONNX Runtime's defaults were the fastest that was measured: all graph
 /// optimisations, since without those of the highest level a run takes twice as long, and prepacked weights.
