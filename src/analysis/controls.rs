@@ -2,7 +2,7 @@
 
 use super::edited::ProvedModel;
 use crate::engine::Tensor;
-use crate::model::{ModelCard, RouterControls, TopKCard};
+use crate::model::{ModelCard, RouterControls, TopKCard, TopKInput};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Controls {
             Err(obstacle) => (None, Some(obstacle)),
         };
         card.top_k = top_k.map(|(range, default)| TopKCard {
-            input: TopKCard::EDITED.to_owned(),
+            input: TopKInput::Edited,
             min: *range.start(),
             max: *range.end(),
             default,

@@ -9,7 +9,7 @@ use crate::engine::{
 use crate::input::{DecodedImage, InputTensor};
 use crate::model::geometry::{Basis, Reason};
 use crate::model::routers::RouterReport;
-use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, TopKCard};
+use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, TopKInput};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,11 +105,11 @@ impl OpenModel {
             shape: tensor.shape.to_vec(),
             data: TensorData::F32(Arc::clone(&tensor.data).into()),
         };
-        let top_k = self.card.top_k.as_ref().zip(top_k).map_or_else(Vec::new, |(card, top_k)| {
-            if card.input == TopKCard::EDITED {
-                return self.controls.top_k_inputs(top_k);
+        let top_k = self.card.top_k.as_ref().zip(top_k).map_or_else(Vec::new, |(card, top_k)| match &card.input {
+            TopKInput::Edited => self.controls.top_k_inputs(top_k),
+            TopKInput::Graph(name) => {
+                vec![Tensor { name: name.clone(), shape: vec![1], data: TensorData::I64([top_k as i64].into()) }]
             }
-            vec![Tensor { name: card.input.clone(), shape: vec![1], data: TensorData::I64([top_k as i64].into()) }]
         });
         let fixed = self.card.inputs.iter().map(|fixed| self.fixed_input(fixed));
         [image].into_iter().chain(top_k).chain(fixed).collect()

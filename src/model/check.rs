@@ -57,7 +57,7 @@ impl ModelCard {
 
     /// Every input that the graph needs is fed by one part of the card, and by one only.
     fn check_fixed_inputs(&self, model: &ModelDescription) -> Check {
-        let top_k = self.top_k.as_ref().map(|top_k| top_k.input.as_str());
+        let top_k = self.top_k.as_ref().and_then(|top_k| top_k.input.name());
         for (index, fixed) in self.inputs.iter().enumerate() {
             let other = self.inputs[..index].iter().map(|other| other.name.as_str());
             let fed_twice = other.chain([self.input.name.as_str()]).chain(top_k).any(|name| name == fixed.name);
@@ -77,9 +77,10 @@ impl ModelCard {
     }
 
     fn check_top_k(&self, top_k: &TopKCard, model: &ModelDescription) -> Check {
-        let input = model.inputs.iter().find(|input| input.name == top_k.input);
-        let input = input.ok_or_else(|| no_such("top_k.input", &top_k.input, "input", &model.inputs))?;
-        ensure(input.element == "int64", || format!("top_k.input {} is {input}, not int64", top_k.input))?;
+        let name = top_k.input.name().ok_or("top_k is of an edit in memory, not of the file")?;
+        let input = model.inputs.iter().find(|input| input.name == name);
+        let input = input.ok_or_else(|| no_such("top_k.input", name, "input", &model.inputs))?;
+        ensure(input.element == "int64", || format!("top_k.input {name} is {input}, not int64"))?;
         let TopKCard { min, max, default, .. } = *top_k;
         ensure(1 <= min && min <= default && default <= max, || {
             format!("top_k has min {min}, default {default}, max {max}; 1 ≤ min ≤ default ≤ max is needed")

@@ -29,7 +29,7 @@ pub use bundled::{DEFAULT_MODEL, default_model_path};
 pub use card::{
     BoxFormat, BoxUnits, Channels, CropRule, DetectionCard, DetectionStyle, Fill, FixedInputCard, GatingCard, GridCard,
     InputCard, InputElement, LayerCard, Layout, ModelCard, ParameterCard, ResizeCard, ResizeFilter, ResizeRule,
-    ScoreActivation, TensorPath, TokenLayout, TokenOrder, TopKCard,
+    ScoreActivation, TensorPath, TokenLayout, TokenOrder, TopKCard, TopKInput,
 };
 pub use card_source::{CardSource, sidecar_path};
 pub use describe::{Dim, ModelDescription, ValueDescription, decode_model, describe_model, read_model};

@@ -5,11 +5,13 @@ mod detection;
 mod input;
 mod tensor_path;
 mod tokens;
+mod top_k;
 
 pub use detection::{BoxFormat, BoxUnits, DetectionCard, DetectionStyle, ScoreActivation};
 pub use input::{Channels, CropRule, InputCard, InputElement, Layout, ResizeCard, ResizeFilter, ResizeRule};
 pub use tensor_path::TensorPath;
 pub use tokens::{GridCard, TokenLayout, TokenOrder};
+pub use top_k::{TopKCard, TopKInput};
 
 use super::routers::{GatingRule, Router};
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ pub struct ModelCard {
     /// Further inputs that the graph needs, with what they are always fed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<FixedInputCard>,
-    /// The run-time `top_k` input, if the graph has one.
+    /// The k that may differ from run to run, if there is one.
     #[serde(default)]
     pub top_k: Option<TopKCard>,
     /// Name of the output with the class logits `[batch, classes]`; empty for a model that classifies nothing.
@@ -89,19 +91,6 @@ pub enum Fill {
     Value(f64),
     /// One for each element, row-major.
     Values(Vec<f64>),
-}
-
-/// The run-time `top_k` input of the graph, int64 `[1]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopKCard {
-    /// Name of the graph input.
-    pub input: String,
-    /// Smallest value, at least 1.
-    pub min: usize,
-    /// Largest value, at most the number of experts.
-    pub max: usize,
-    /// The value the model was made for.
-    pub default: usize,
 }
 
 /// How gates become combine weights.
@@ -213,12 +202,6 @@ pub struct ParameterCard {
     pub total: u64,
     /// Parameters activated for one token, by `top_k`.
     pub activated: BTreeMap<usize, u64>,
-}
-
-impl TopKCard {
-    /// In place of an input's name: k has no input in the graph, but was made changeable when the model was opened. Never
-    /// written down.
-    pub const EDITED: &str = "";
 }
 
 impl ModelCard {

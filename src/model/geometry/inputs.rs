@@ -6,7 +6,7 @@ use super::reason::{Basis, Reasons};
 use crate::model::graph::{ModelGraph, ValueId};
 use crate::model::proto::{DimensionProto, ModelProto, TensorShapeProto};
 use crate::model::routers::{RouterReport, TopKSource};
-use crate::model::{Fill, FixedInputCard, ModelDescription, TopKCard};
+use crate::model::{Fill, FixedInputCard, ModelDescription, TopKCard, TopKInput};
 
 /// Tokens of a text of any length.
 const USUAL_TOKENS: i64 = 16;
@@ -57,7 +57,7 @@ pub(super) fn top_k(graph: &ModelGraph<'_>, report: &RouterReport, reasons: &mut
         None => (Basis::Assumed, format!("{name} sets k; nothing tells which k the model was made for.")),
     };
     reasons.add("top_k", basis, text);
-    Some(TopKCard { input: name.clone(), min: 1, max, default: default.unwrap_or(max.min(2)) })
+    Some(TopKCard { input: TopKInput::Graph(name.clone()), min: 1, max, default: default.unwrap_or(max.min(2)) })
 }
 
 /// What the other inputs that the graph needs are fed, for want of anything better.
@@ -69,7 +69,7 @@ pub(super) fn fixed(
     told: &Told,
     reasons: &mut Reasons,
 ) -> Vec<FixedInputCard> {
-    let is_other = |name: &str| name != image.name && top_k.is_none_or(|top_k| top_k.input != name);
+    let is_other = |name: &str| name != image.name && top_k.is_none_or(|top_k| top_k.input.name() != Some(name));
     let required = description.inputs.iter().filter(|input| !input.has_default && is_other(&input.name));
     let mut cards = Vec::new();
     for input in required {

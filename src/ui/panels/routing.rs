@@ -1,7 +1,7 @@
 //! Experts per token: the one control that changes what the model does.
 
 use crate::analysis::{OpenModel, ShownLayer};
-use crate::model::TopKCard;
+use crate::model::TopKInput;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
@@ -37,7 +37,7 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     if response.changed() {
         ctx.send(Command::SetTopK(top_k));
     }
-    if range.input == TopKCard::EDITED {
+    if range.input == TopKInput::Edited {
         ui.weak("k was made changeable in memory; the file is as it was").on_hover_text(
             "The graph has k as a constant. It was made an input, and proved on an image of noise: at the model's own k, the outputs are the original's",
         );

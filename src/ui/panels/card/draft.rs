@@ -2,7 +2,7 @@
 
 use crate::analysis::OpenModel;
 use crate::model::geometry::Basis;
-use crate::model::{CardSource, ModelCard};
+use crate::model::{CardSource, ModelCard, TopKInput};
 use std::sync::Arc;
 
 /// The card of an open model as it would be saved.
@@ -46,8 +46,7 @@ impl Draft {
 fn card_to_save(model: &OpenModel) -> ModelCard {
     let mut card = model.card.clone();
     // A k that was made changeable when the model was opened is no input of the file.
-    let is_input = |name: &str| model.description.inputs.iter().any(|input| input.name == name);
-    card.top_k = card.top_k.filter(|top_k| is_input(&top_k.input));
+    card.top_k = card.top_k.filter(|top_k| top_k.input != TopKInput::Edited);
     if model.card_source == CardSource::Assumed {
         card.description = "Read from the graph, and looked at by a person where that tells nothing.".to_owned();
     }

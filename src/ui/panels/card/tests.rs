@@ -3,7 +3,9 @@
 use super::*;
 use crate::model::geometry::Normalization;
 use crate::model::routers::routers_of;
-use crate::model::{Channels, CropRule, ModelCard, ModelDescription, ResizeRule, TopKCard, decode_model, map_file};
+use crate::model::{
+    Channels, CropRule, ModelCard, ModelDescription, ResizeRule, TopKCard, TopKInput, decode_model, map_file,
+};
 use crate::ui::panels::testing::Alone;
 use crate::ui::settings::Settings;
 use crate::ui::state::{AppState, tests::open_model};
@@ -95,7 +97,7 @@ fn what_was_chosen_is_what_is_saved() {
 #[test]
 fn a_k_that_only_the_edited_model_has_is_not_saved() {
     let mut model = open(CLASSIFIER);
-    model.card.top_k = Some(TopKCard { input: TopKCard::EDITED.into(), min: 1, max: 4, default: 2 });
+    model.card.top_k = Some(TopKCard { input: TopKInput::Edited, min: 1, max: 4, default: 2 });
     assert_eq!(saved(&mut sheet(model)).top_k, None);
     let with_input = open("tests/fixtures/models/tiny_moe.onnx");
     assert!(with_input.card.top_k.is_some());
