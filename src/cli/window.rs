@@ -8,7 +8,8 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
     use super::args::{SheetArg, ThemeArg};
     use super::console::output;
     use super::load::engine_options;
-    use crate::ui::{Options, Screenshot, Sheet, Theme};
+    use crate::model::default_model_path;
+    use crate::ui::{Options, Screenshot, Sheet, Start, Theme};
     use std::io::Write;
 
     let WindowArgs { images, screenshot, shot, top_k, layer } = args;
@@ -23,12 +24,18 @@ pub(super) fn run(args: WindowArgs, model: ModelArgs) -> Result<(), Failure> {
         SheetArg::Shortcuts => Sheet::Shortcuts,
     });
     let screenshot = screenshot.map(|png| Screenshot { png, size: shot.size, theme, scale: shot.scale });
-    let execution = model.execution();
     let engine = engine_options(&model)?;
-    let model = model.model;
-    let layer = layer.map(|layer| layer - 1);
+    let start = Start {
+        images,
+        execution: model.execution(),
+        model: model.model,
+        default_model: default_model_path(),
+        top_k,
+        layer: layer.map(|layer| layer - 1),
+        sheet,
+    };
     let png = screenshot.as_ref().map(|screenshot| screenshot.png.display().to_string());
-    let shot = crate::ui::run(Options { images, model, engine, execution, top_k, layer, sheet, screenshot })?;
+    let shot = crate::ui::run(&Options { start, engine, screenshot })?;
     if let (Some(shot), Some(png)) = (shot, png) {
         let mut out = output();
         writeln!(out, "{png}: first result on screen {:.2} s after the start", shot.first_result_secs)?;

@@ -1,19 +1,16 @@
 //! The window's life: events and commands change the state, the state says what the worker should do, panels draw it.
 
+use super::arrangement::{PanelState, drop_hint_ui, window_ui};
 use super::command::{Command, CommandSender};
 use super::ctx::ViewCtx;
-use super::panels::card::{CardUi, card_ui};
-use super::panels::heatmap::{HeatmapUi, heatmap_ui};
-use super::panels::images::{ImagesUi, images_ui, samples_ui};
-use super::panels::model::{ModelUi, model_ui};
-use super::panels::parity::{ParityUi, parity_ui};
-use super::panels::{
-    help, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
-};
+use super::panels::card::card_ui;
+use super::panels::help;
+use super::panels::model::model_ui;
+use super::panels::parity::parity_ui;
 use super::reopen::Movable;
 use super::screenshot::{Photographer, Progress};
 use super::settings::Settings;
-use super::state::{AppState, Sheet, Side, file_name};
+use super::state::{AppState, Sheet};
 use super::thumbnails::ThumbnailTextures;
 use super::waker::Waker;
 use super::window_gpu::WindowGpu;
@@ -21,16 +18,10 @@ use super::{design, dialogs, shortcuts};
 use crate::analysis::{AnalysisService, Comparison, ComparisonEvent, Wanted};
 use crate::engine::{Engine, Execution};
 use crate::input::{DecodedImage, ImageSource};
-use egui::{CentralPanel, Frame, Margin, Panel, Ui};
+use egui::Ui;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-
-/// Width of the side panels, in points.
-const LEFT_WIDTH: f32 = 220.0;
-const RIGHT_WIDTH: f32 = 320.0;
-/// Below this width of the window the side panels fold, in points.
-const MIN_WIDTH_FOR_PANELS: f32 = 900.0;
 
 /// What the window starts with.
 #[derive(Debug, Default)]
@@ -69,16 +60,6 @@ pub struct App {
     pasted: u32,
     title: String,
     photographer: Option<Photographer>,
-}
-
-/// What panels remember by themselves.
-#[derive(Default)]
-struct PanelState {
-    card: CardUi,
-    heatmap: HeatmapUi,
-    images: ImagesUi,
-    model: ModelUi,
-    parity: ParityUi,
 }
 
 impl App {
@@ -322,92 +303,6 @@ fn open_first(state: &mut AppState, start: &Start) {
             "The bundled model models/default/moescope-default.onnx was not found. Open a model with File → Open a model…",
         );
     }
-}
-
-fn panel_frame(ui: &Ui) -> Frame {
-    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 8))
-}
-
-/// The whole window: bars above and below, images and layers on the left, numbers on the right, the picture between.
-fn window_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut PanelState) {
-    let frame = panel_frame(ui);
-    let bar = frame.inner_margin(Margin::symmetric(10, 4));
-    let narrow = ui.available_width() < MIN_WIDTH_FOR_PANELS;
-    Panel::top("top bar").frame(bar).show(ui, |ui| top_bar::top_bar_ui(ui, ctx, narrow));
-    Panel::bottom("status").exact_size(24.0).frame(bar.inner_margin(Margin::symmetric(10, 2))).show(ui, |ui| {
-        status::status_ui(ui, ctx);
-    });
-    let shows = |side: Side| !narrow || ctx.state.view.narrow_side == Some(side);
-    if shows(Side::Left) {
-        Panel::left("left").default_size(LEFT_WIDTH).size_range(180.0..=360.0).frame(frame).show(ui, |ui| {
-            left_ui(ui, ctx, thumbnails, &mut local.images);
-        });
-    }
-    if shows(Side::Right) {
-        Panel::right("right").default_size(RIGHT_WIDTH).size_range(280.0..=520.0).frame(frame).show(ui, |ui| {
-            right_ui(ui, ctx);
-        });
-    }
-    CentralPanel::default().frame(frame).show(ui, |ui| center_ui(ui, ctx, &mut local.heatmap));
-}
-
-fn left_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut ImagesUi) {
-    let inner = Frame::new().inner_margin(Margin { top: 8, ..Margin::ZERO });
-    let num_layers = ctx.state.shown().map_or(1, |shown| shown.analysis.trace.layers.len());
-    Panel::bottom("layers").exact_size(layers::wanted_height(num_layers)).frame(inner).show(ui, |ui| {
-        layers::layers_ui(ui, ctx);
-    });
-    Panel::bottom("samples").frame(inner).show(ui, |ui| samples_ui(ui, ctx, thumbnails));
-    CentralPanel::no_frame().show(ui, |ui| images_ui(ui, ctx, thumbnails, local));
-}
-
-fn right_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    egui::ScrollArea::vertical().id_salt("right").auto_shrink(false).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 3.0;
-        predictions::predictions_ui(ui, ctx);
-        ui.separator();
-        routing::routing_ui(ui, ctx);
-        if ctx.state.shown_layer().is_some() {
-            ui.separator();
-            load::load_ui(ui, ctx);
-            ui.separator();
-            inspector::inspector_ui(ui, ctx);
-        }
-    });
-}
-
-fn center_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
-    notices::notices_ui(ui, ctx);
-    toolbar::toolbar_ui(ui, ctx);
-    let below = Frame::new().inner_margin(Margin { top: 6, ..Margin::ZERO });
-    let has_routing = ctx.state.shown_layer().is_some();
-    if has_routing {
-        Panel::bottom("legend").frame(below).show_separator_line(false).show(ui, |ui| legend::legend_ui(ui, ctx));
-        if ctx.state.results.multiples().len() > 1 {
-            Panel::bottom("multiples").frame(below).show_separator_line(false).show(ui, |ui| {
-                multiples::multiples_ui(ui, ctx);
-            });
-        }
-    }
-    CentralPanel::no_frame().show(ui, |ui| heatmap_ui(ui, ctx, local));
-}
-
-/// While files hover over the window: what dropping them would do.
-fn drop_hint_ui(ctx: &egui::Context) {
-    let hovered: Vec<String> = ctx.input(|input| {
-        let paths = input.raw.hovered_files.iter().filter_map(|file| file.path.as_deref());
-        paths.map(file_name).collect()
-    });
-    if hovered.is_empty() && ctx.input(|input| input.raw.hovered_files.is_empty()) {
-        return;
-    }
-    let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop hint"));
-    let painter = ctx.layer_painter(layer);
-    let rect = ctx.content_rect();
-    painter.rect_filled(rect, 0, egui::Color32::from_black_alpha(170));
-    let text = format!("Drop to open {}", hovered.join(", "));
-    let font = egui::TextStyle::Heading.resolve(&ctx.global_style());
-    painter.text(rect.center(), egui::Align2::CENTER_CENTER, text, font, egui::Color32::WHITE);
 }
 
 fn decoded(image: &egui::ColorImage, number: u32) -> DecodedImage {

@@ -4,6 +4,7 @@
 //! tells the worker what is wanted. `gpu` is the one file that hands wgpu's types on to our renderer.
 
 pub mod app;
+mod arrangement;
 mod camera;
 pub mod command;
 mod ctx;
@@ -23,38 +24,28 @@ mod waker;
 mod widgets;
 mod window_gpu;
 
+pub use app::Start;
 pub use egui::Theme;
 pub use gpu::Adapters;
 pub use screenshot::{Screenshot, Shot};
 pub use state::Sheet;
 
-use crate::engine::{Engine, EngineOptions, Execution};
+use crate::engine::{Engine, EngineOptions};
 use anyhow::Context as _;
-use app::{App, Start};
+use app::App;
 use reopen::WindowError;
 use screenshot::Photographer;
 use settings::Settings;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// How the window is started.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Images to open; without any the first bundled sample.
-    pub images: Vec<PathBuf>,
-    /// The model to open; without one the remembered or the bundled one.
-    pub model: Option<PathBuf>,
+    /// What is open at first.
+    pub start: Start,
     /// Where and how models run.
     pub engine: EngineOptions,
-    /// On what the model is run.
-    pub execution: Execution,
-    /// Experts per token to start with.
-    pub top_k: Option<usize>,
-    /// The layer to start with, from 0.
-    pub layer: Option<usize>,
-    /// The sheet to open.
-    pub sheet: Option<Sheet>,
     /// Save a picture of the window and end.
     pub screenshot: Option<Screenshot>,
 }
@@ -63,7 +54,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When no window can be opened (the text says what to do instead), or the screenshot cannot be taken.
-pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
+pub fn run(options: &Options) -> anyhow::Result<Option<Shot>> {
     let started = Instant::now();
     let engine = Arc::new(Engine::start(options.engine.clone()));
     let (photographer, outcome) = match &options.screenshot {
@@ -73,8 +64,7 @@ pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
         }
         None => (None, None),
     };
-    let screenshot = options.screenshot.clone();
-    let native = |adapters| native_options(screenshot.as_ref(), adapters);
+    let native = |adapters| native_options(options.screenshot.as_ref(), adapters);
     reopen::run("MoE Scope", native, |cc| build(cc, engine, options, photographer))
         .map_err(|error| no_window(&error))?;
     let Some(outcome) = outcome else { return Ok(None) };
@@ -86,7 +76,7 @@ pub fn run(options: Options) -> anyhow::Result<Option<Shot>> {
 fn build(
     cc: &eframe::CreationContext<'_>,
     engine: Arc<Engine>,
-    options: Options,
+    options: &Options,
     photographer: Option<Photographer>,
 ) -> std::io::Result<App> {
     let mut settings = match &options.screenshot {
@@ -96,16 +86,7 @@ fn build(
     if let Some(theme) = options.screenshot.as_ref().and_then(|job| job.theme) {
         settings.theme = theme.into();
     }
-    let start = Start {
-        images: options.images,
-        model: options.model,
-        default_model: crate::model::default_model_path(),
-        execution: options.execution,
-        top_k: options.top_k,
-        layer: options.layer,
-        sheet: options.sheet,
-    };
-    App::new(cc, engine, &start, settings, photographer)
+    App::new(cc, engine, &options.start, settings, photographer)
 }
 
 /// How a window is opened: at the size of the screenshot, if one is to be taken.

@@ -9,6 +9,15 @@
 
 #![allow(missing_docs, reason = "the fields are those of onnx.proto, which documents them")]
 
+mod tensor;
+mod types;
+
+pub use tensor::{SegmentProto, SparseTensorProto, TensorProto};
+pub use types::{
+    DimensionProto, ElementTypeProto, MapTypeProto, OpaqueTypeProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
+};
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -160,159 +169,6 @@ pub mod attribute_type {
     pub const TENSOR: i32 = 4;
     pub const GRAPH: i32 = 5;
     pub const INTS: i32 = 7;
-}
-
-/// A tensor's values: in the field of its type, in `raw_data`, or in another file.
-#[derive(Clone, PartialEq, Message)]
-pub struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    pub dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    pub data_type: i32,
-    #[prost(message, optional, tag = "3")]
-    pub segment: Option<SegmentProto>,
-    #[prost(float, repeated, tag = "4")]
-    pub float_data: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    pub int32_data: Vec<i32>,
-    #[prost(bytes = "bytes", repeated, tag = "6")]
-    pub string_data: Vec<Bytes>,
-    #[prost(int64, repeated, tag = "7")]
-    pub int64_data: Vec<i64>,
-    #[prost(string, tag = "8")]
-    pub name: String,
-    #[prost(string, tag = "12")]
-    pub doc_string: String,
-    /// Little-endian, row-major.
-    #[prost(bytes = "bytes", optional, tag = "9")]
-    pub raw_data: Option<Bytes>,
-    /// `location`, `offset`, `length` and `checksum`, where `data_location` is [`TensorProto::EXTERNAL`].
-    #[prost(message, repeated, tag = "13")]
-    pub external_data: Vec<StringStringEntryProto>,
-    #[prost(int32, optional, tag = "14")]
-    pub data_location: Option<i32>,
-    #[prost(double, repeated, tag = "10")]
-    pub double_data: Vec<f64>,
-    #[prost(uint64, repeated, tag = "11")]
-    pub uint64_data: Vec<u64>,
-    #[prost(message, repeated, tag = "16")]
-    pub metadata_props: Vec<StringStringEntryProto>,
-}
-
-impl TensorProto {
-    /// [`TensorProto::data_location`] of values that lie in another file.
-    pub const EXTERNAL: i32 = 1;
-
-    /// Whether the values lie in another file.
-    #[must_use]
-    pub fn is_external(&self) -> bool {
-        self.data_location == Some(Self::EXTERNAL)
-    }
-}
-
-/// A part of a tensor; no known program writes it.
-#[derive(Clone, PartialEq, Message)]
-pub struct SegmentProto {
-    #[prost(int64, tag = "1")]
-    pub begin: i64,
-    #[prost(int64, tag = "2")]
-    pub end: i64,
-}
-
-/// A tensor that is zero but for `values` at `indices`.
-#[derive(Clone, PartialEq, Message)]
-pub struct SparseTensorProto {
-    /// Carries the tensor's name.
-    #[prost(message, optional, tag = "1")]
-    pub values: Option<TensorProto>,
-    #[prost(message, optional, tag = "2")]
-    pub indices: Option<TensorProto>,
-    #[prost(int64, repeated, tag = "3")]
-    pub dims: Vec<i64>,
-}
-
-/// Name and type of an input, output or inner value.
-#[derive(Clone, PartialEq, Message)]
-pub struct ValueInfoProto {
-    #[prost(string, tag = "1")]
-    pub name: String,
-    #[prost(message, optional, tag = "2")]
-    pub r#type: Option<TypeProto>,
-    #[prost(string, tag = "3")]
-    pub doc_string: String,
-    #[prost(message, repeated, tag = "4")]
-    pub metadata_props: Vec<StringStringEntryProto>,
-}
-
-/// A type: one of the fields is there.
-#[derive(Clone, PartialEq, Message)]
-pub struct TypeProto {
-    #[prost(message, optional, tag = "1")]
-    pub tensor_type: Option<TensorTypeProto>,
-    #[prost(message, optional, boxed, tag = "4")]
-    pub sequence_type: Option<Box<ElementTypeProto>>,
-    #[prost(message, optional, boxed, tag = "5")]
-    pub map_type: Option<Box<MapTypeProto>>,
-    #[prost(message, optional, boxed, tag = "9")]
-    pub optional_type: Option<Box<ElementTypeProto>>,
-    #[prost(message, optional, tag = "8")]
-    pub sparse_tensor_type: Option<TensorTypeProto>,
-    #[prost(message, optional, tag = "7")]
-    pub opaque_type: Option<OpaqueTypeProto>,
-    #[prost(string, tag = "6")]
-    pub denotation: String,
-}
-
-/// A tensor's element type (`TensorProto.DataType`) and axes.
-#[derive(Clone, PartialEq, Message)]
-pub struct TensorTypeProto {
-    #[prost(int32, tag = "1")]
-    pub elem_type: i32,
-    #[prost(message, optional, tag = "2")]
-    pub shape: Option<TensorShapeProto>,
-}
-
-/// The element type of a sequence or an optional value.
-#[derive(Clone, PartialEq, Message)]
-pub struct ElementTypeProto {
-    #[prost(message, optional, boxed, tag = "1")]
-    pub elem_type: Option<Box<TypeProto>>,
-}
-
-/// The types of a map's keys and values.
-#[derive(Clone, PartialEq, Message)]
-pub struct MapTypeProto {
-    #[prost(int32, tag = "1")]
-    pub key_type: i32,
-    #[prost(message, optional, boxed, tag = "2")]
-    pub value_type: Option<Box<TypeProto>>,
-}
-
-/// A type that only its domain knows.
-#[derive(Clone, PartialEq, Message)]
-pub struct OpaqueTypeProto {
-    #[prost(string, tag = "1")]
-    pub domain: String,
-    #[prost(string, tag = "2")]
-    pub name: String,
-}
-
-/// Axes, outermost first.
-#[derive(Clone, PartialEq, Message)]
-pub struct TensorShapeProto {
-    #[prost(message, repeated, tag = "1")]
-    pub dim: Vec<DimensionProto>,
-}
-
-/// One axis: a size, a name, or neither.
-#[derive(Clone, PartialEq, Message)]
-pub struct DimensionProto {
-    #[prost(int64, optional, tag = "1")]
-    pub dim_value: Option<i64>,
-    #[prost(string, optional, tag = "2")]
-    pub dim_param: Option<String>,
-    #[prost(string, tag = "3")]
-    pub denotation: String,
 }
 
 /// A function that nodes of the model call by its domain and name.

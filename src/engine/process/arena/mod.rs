@@ -7,43 +7,33 @@
 //! program's word instead, and lets its model read the inputs where they lie. On Linux the file exists in memory only and
 //! is sealed against shrinking, which would kill the reader.
 
-use crate::engine::{Tensor, TensorData, Values};
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+mod parcel;
+
+pub(super) use parcel::Parcel;
+
+use crate::engine::Tensor;
+#[cfg(target_os = "linux")]
+use linux::{Place, reserve};
 use memmap2::{Mmap, MmapMut};
-use serde::{Deserialize, Serialize};
+#[cfg(not(target_os = "linux"))]
+use other::{Place, reserve};
+use parcel::{ALIGNMENT, bytes};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Tensors begin at multiples of this, which suits every instruction set.
-const ALIGNMENT: usize = 64;
-/// Before them the writer counts what it has begun.
+/// Before the tensors the writer counts what it has begun.
 const COUNTER: Range<usize> = 0..size_of::<u32>();
 /// An arena begins with this size: enough for a classifier.
 const FIRST_BYTES: usize = 1 << 20;
 /// More than this is not taken from a worker in one run.
 const MAX_TAKEN_BYTES: usize = 4 << 30;
-
-/// A tensor in an arena.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Parcel {
-    name: String,
-    /// As the tensor says; whether its values fill it is for others to check.
-    shape: Vec<usize>,
-    element: Element,
-    /// Number of values.
-    len: usize,
-    /// Bytes from the arena's start.
-    offset: usize,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Element {
-    F32,
-    I64,
-}
 
 /// Shared memory, and how the other process finds it.
 #[derive(Debug)]
@@ -59,7 +49,7 @@ impl Arena {
     /// When the system gives no memory, or no room for the file.
     pub(super) fn create() -> io::Result<Self> {
         let (file, place) = Place::create()?;
-        place::reserve(&file, FIRST_BYTES)?;
+        reserve(&file, FIRST_BYTES)?;
         Ok(Self { file, place })
     }
 
@@ -135,7 +125,7 @@ impl Writer {
 
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         if bytes > self.map.len() {
-            place::reserve(&self.arena.file, bytes.next_power_of_two())?;
+            reserve(&self.arena.file, bytes.next_power_of_two())?;
             self.map = map_to_write(&self.arena.file)?;
         }
         Ok(())
@@ -144,11 +134,7 @@ impl Writer {
     fn put_one(&mut self, tensor: &Tensor, offset: usize) -> Parcel {
         let bytes = bytes(&tensor.data);
         self.map[offset..offset + bytes.len()].copy_from_slice(bytes);
-        let element = match tensor.data {
-            TensorData::F32(_) => Element::F32,
-            TensorData::I64(_) => Element::I64,
-        };
-        Parcel { name: tensor.name.clone(), shape: tensor.shape.clone(), element, len: tensor.data.len(), offset }
+        Parcel::of(tensor, offset)
     }
 }
 
@@ -215,145 +201,23 @@ impl Reader {
     }
 }
 
-/// Values in an arena.
-struct Lent<T> {
-    map: Arc<Mmap>,
-    /// Within the map, and aligned for `T`.
-    bytes: Range<usize>,
-    element: PhantomData<T>,
-}
-
-impl<T: bytemuck::AnyBitPattern + Send + Sync> Lent<T> {
-    fn values(map: &Arc<Mmap>, bytes: Range<usize>) -> Values<T> {
-        Values::of(Self { map: Arc::clone(map), bytes, element: PhantomData })
-    }
-}
-
-impl<T: bytemuck::AnyBitPattern> AsRef<[T]> for Lent<T> {
-    fn as_ref(&self) -> &[T] {
-        bytemuck::cast_slice(&self.map[self.bytes.clone()])
-    }
-}
-
-impl Parcel {
-    /// Bytes; `None` beyond what a number can hold.
-    fn num_bytes(&self) -> Option<usize> {
-        self.len.checked_mul(match self.element {
-            Element::F32 => size_of::<f32>(),
-            Element::I64 => size_of::<i64>(),
-        })
-    }
-
-    /// The tensor over the memory that it was found to lie in.
-    fn unpack(self, map: &Arc<Mmap>) -> Tensor {
-        let bytes = self.offset..self.end().unwrap_or(self.offset);
-        let data = match self.element {
-            Element::F32 => TensorData::F32(Lent::values(map, bytes)),
-            Element::I64 => TensorData::I64(Lent::values(map, bytes)),
-        };
-        Tensor { name: self.name, shape: self.shape, data }
-    }
-
-    /// The byte after the last; `None` for a place where no tensor can lie.
-    fn end(&self) -> Option<usize> {
-        self.offset.checked_add(self.num_bytes()?).filter(|_| self.offset.is_multiple_of(ALIGNMENT))
-    }
-}
-
-fn bytes(data: &TensorData) -> &[u8] {
-    match data {
-        TensorData::F32(values) => bytemuck::cast_slice(values),
-        TensorData::I64(values) => bytemuck::cast_slice(values),
-    }
-}
-
 fn map_to_write(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: the file cannot be shrunk under us (see `place`), and the reader of an arena never writes.
+    // SAFETY: the file cannot be shrunk under us (see [`Place`]), and the reader of an arena never writes.
     unsafe { MmapMut::map_mut(file) }
 }
 
 fn map_to_read(file: &File) -> io::Result<Arc<Mmap>> {
-    // SAFETY: the file cannot be shrunk under us (see `place`), and the writer is silent while this side reads: the program
+    // SAFETY: the file cannot be shrunk under us (see [`Place`]), and the writer is silent while this side reads: the program
     // orders no run before the last one was answered, and a worker answers when it has written. A worker that breaks this
     // gives wrong numbers, which it could do anyway: the program copies them once and judges the copy.
     unsafe { Mmap::map(file) }.map(Arc::new)
 }
 
-use place::Place;
-
-/// A file without a name, handed over by its number.
-#[cfg(target_os = "linux")]
-mod place {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-    use std::ffi::OsString;
-    use std::fs::File;
-    use std::io;
-    use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-
-    #[derive(Debug)]
-    pub(super) struct Place;
-
-    impl Place {
-        pub(super) fn create() -> io::Result<(File, Self)> {
-            let file = memfd_create("moescope-tensors", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-            fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;
-            Ok((file.into(), Self))
-        }
-
-        pub(super) fn open(address: &OsString) -> io::Result<(File, Self)> {
-            let number = address.to_str().and_then(|text| text.parse::<RawFd>().ok()).filter(|&number| number > 2);
-            let number = number.ok_or_else(|| io::Error::other("no shared memory was handed over"))?;
-            // SAFETY: the program left this file open for us, and for nobody else in this process.
-            Ok((unsafe { File::from_raw_fd(number) }, Self))
-        }
-
-        pub(super) fn address(&self, file: &File) -> OsString {
-            file.as_raw_fd().to_string().into()
-        }
-    }
-
-    pub(super) fn reserve(file: &File, bytes: usize) -> io::Result<()> {
-        file.set_len(bytes as u64)
-    }
-}
-
-/// A temporary file, handed over by its path.
-#[cfg(not(target_os = "linux"))]
-mod place {
-    use std::ffi::OsString;
-    use std::fs::{File, OpenOptions};
-    use std::io::{self, Seek, SeekFrom, Write};
-    use tempfile::TempPath;
-
-    #[derive(Debug)]
-    pub(super) struct Place(Option<TempPath>);
-
-    impl Place {
-        pub(super) fn create() -> io::Result<(File, Self)> {
-            let (file, path) = tempfile::Builder::new().prefix("moescope-").tempfile()?.into_parts();
-            Ok((file, Self(Some(path))))
-        }
-
-        pub(super) fn open(address: &OsString) -> io::Result<(File, Self)> {
-            Ok((OpenOptions::new().read(true).write(true).open(address)?, Self(None)))
-        }
-
-        pub(super) fn address(&self, _: &File) -> OsString {
-            self.0.as_ref().map(|path| path.as_os_str().to_owned()).unwrap_or_default()
-        }
-    }
-
-    /// Writes what it reserves: room that is only promised ends the program when the disk is full.
-    pub(super) fn reserve(mut file: &File, bytes: usize) -> io::Result<()> {
-        let begin = file.seek(SeekFrom::End(0))?;
-        io::copy(&mut io::Read::take(io::repeat(0), (bytes as u64).saturating_sub(begin)), &mut file)?;
-        file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::parcel::Element;
     use super::*;
+    use crate::engine::TensorData;
 
     fn f32s(name: &str, values: &[f32]) -> Tensor {
         Tensor { name: name.into(), shape: vec![values.len()], data: TensorData::F32(values.into()) }
