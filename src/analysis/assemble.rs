@@ -3,8 +3,8 @@
 use super::detections::detections;
 use super::places::placed;
 use super::{
-    Analysis, AnalysisError, LayerPlace, LayerRecipe, LayerSource, LayerStats, Prediction, ReadingError, ShownLayer,
-    StageSeconds, TokenCount,
+    Analysis, AnalysisError, LayerPlace, LayerRecipe, LayerSource, LayerStats, Prediction, ReadingError, Setting,
+    ShownLayer, StageSeconds, TokenCount,
 };
 use crate::engine::{RunResult, Tensor, TensorData};
 use crate::input::{DecodedImage, InputTensor};
@@ -13,8 +13,8 @@ use crate::routing::{LayerRouting, PixelRect, RoutingTrace, TopK, softmax, top_i
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Reads a run of one image by the card and computes every statistic of it. `layers` are the model's, `top_k` is what it
-/// was run with. The seconds of decoding and preprocessing are left at 0 for the caller to fill in.
+/// Reads a run of one image by the card and computes every statistic of it. `layers` are the model's, `setting` is what it
+/// was run with; its k is none where the model has none to set. The seconds of decoding and preprocessing are left at 0 for the caller to fill in.
 ///
 /// A layer that the card declares has to be as declared. One that was found in a graph may turn out to be unreadable: it is
 /// left out, and [`Analysis::unreadable`] says why.
@@ -26,7 +26,7 @@ pub fn assemble(
     layers: &[ShownLayer],
     image: &Arc<DecodedImage>,
     tensor: &InputTensor,
-    top_k: Option<usize>,
+    Setting { top_k, change }: Setting,
     run: &RunResult,
 ) -> Result<Analysis, AnalysisError> {
     let started = Instant::now();
@@ -34,7 +34,7 @@ pub fn assemble(
     let predictions = predictions(&logits, &card.labels);
     let mut read = ReadLayers::default();
     for (source, layer) in layers.iter().enumerate() {
-        read.add(card, (source, layer), tensor.seen, run)?;
+        read.add(card, (source, layer), (tensor.seen, top_k), run)?;
     }
     let mut detected = Vec::new();
     if let Some(detection) = &card.detection {
@@ -55,6 +55,7 @@ pub fn assemble(
     Ok(Analysis {
         image,
         top_k,
+        change,
         seen,
         logits,
         predictions,
@@ -90,13 +91,13 @@ impl ReadLayers {
         &mut self,
         card: &ModelCard,
         (source, layer): (usize, &ShownLayer),
-        seen: PixelRect,
+        (seen, top_k): (PixelRect, Option<usize>),
         run: &RunResult,
     ) -> Result<(), AnalysisError> {
         let (layout, grid) = (layer.card.tokens, card.grid_of(&layer.card));
         let routings = match &layer.source {
             LayerSource::Declared => vec![declared(&layer.card, layout, grid, card.input.batch, run)?],
-            LayerSource::Read(recipe) => match read(recipe, layout, grid, card.input.batch, run) {
+            LayerSource::Read(recipe) => match read(&recipe.at(top_k), layout, grid, card.input.batch, run) {
                 Ok(routings) => routings,
                 Err(error) => {
                     self.unreadable.push(format!("{}: {error}", recipe.name));
@@ -291,7 +292,7 @@ mod tests {
         let tensor = InputTensor { shape: [1, 3, 1, 2], data: Arc::new([0.0; 6]), seen };
         let run = RunResult { outputs, run_secs: 0.5, provider: Provider::Cpu };
         let layer = ShownLayer { card: card().layers.remove(0), source: LayerSource::Declared };
-        assemble(&card(), &[layer], &image, &tensor, Some(1), &run)
+        assemble(&card(), &[layer], &image, &tensor, Setting::of_top_k(Some(1)), &run)
     }
 
     #[test]

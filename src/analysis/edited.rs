@@ -1,10 +1,14 @@
 //! Loads a model edited, as far as it can be proved: with all that was planned, else with nothing but more outputs.
 
-use super::proof::{Baseline, Proof, prove};
+use super::change::LayerChange;
+use super::proof::{BAN, Baseline, Proof, prove};
 use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, Tensor, TensorData};
 use crate::model::proto::ModelProto;
 use crate::model::routers::RouterReport;
-use crate::model::{InstrumentError, InstrumentPlan, Instrumented, Obstacle, RouterControls, instrument};
+use crate::model::{
+    ControlInput, InstrumentError, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls, instrument,
+};
+use crate::routing::ExpertIdx;
 use bytes::Bytes;
 use std::ops::RangeInclusive;
 
@@ -87,6 +91,33 @@ impl ProvedModel {
         Ok(inputs)
     }
 
+    /// Adds the inputs that change one router to `inputs`, which may leave ranks of it out already.
+    ///
+    /// # Errors
+    /// Why a control that the change needs does not exist.
+    pub fn add_change(&self, inputs: &mut Vec<Tensor>, router: usize, change: &LayerChange) -> Result<(), Obstacle> {
+        let controls = self.instrumented.routers.get(router).ok_or(Obstacle::Unseen)?;
+        if !change.banned.is_empty() {
+            let bias = self.input_of(&controls.selection_bias)?;
+            let of_expert = |expert| if change.banned.contains(&ExpertIdx(expert as u32)) { BAN } else { 0.0 };
+            inputs.push(floats(bias, (0..bias.control.most()).map(of_expert)));
+        }
+        if !change.left_out.is_empty() {
+            let ranks = self.input_of(&controls.rank_weights)?;
+            let given = inputs.iter().position(|input| input.name == ranks.name).map(|at| inputs.swap_remove(at).data);
+            let before = given.as_ref().map(TensorData::to_floats);
+            let before = |rank: usize| before.as_ref().and_then(|given| given.get(rank)).copied().unwrap_or(1.0);
+            let of_rank = |rank| if change.left_out.contains(&rank) { 0.0 } else { before(rank) };
+            inputs.push(floats(ranks, (0..ranks.control.most()).map(of_rank)));
+        }
+        Ok(())
+    }
+
+    fn input_of(&self, offer: &Offer) -> Result<&ControlInput, Obstacle> {
+        let index = offer.clone()?;
+        self.instrumented.inputs.get(index).ok_or(Obstacle::Unseen)
+    }
+
     /// The largest k of one router; `None` where it has none.
     fn largest_top_k(&self, controls: &RouterControls) -> Result<Option<usize>, Obstacle> {
         match (&controls.top_k, &controls.rank_weights, controls.own_top_k) {
@@ -97,6 +128,11 @@ impl ProvedModel {
             (Err(why), ..) => Err(why.clone()),
         }
     }
+}
+
+fn floats(input: &ControlInput, values: impl Iterator<Item = f32>) -> Tensor {
+    let values: Vec<f32> = values.collect();
+    Tensor { name: input.name.clone(), shape: vec![values.len()], data: TensorData::F32(values.into()) }
 }
 
 /// Why a model cannot be used edited.
@@ -158,12 +194,22 @@ fn with_operator_top_k(
     let with_own = InstrumentPlan { operator_top_k: None, ..plan.clone() };
     let mut proved = load_proved(engine, original, &with_own, baseline)?;
     engine.unload(proved.loaded.model)?;
+    let (loaded, other) = load_with_operator_top_k(engine, original, plan)?;
+    (proved.loaded, proved.instrumented.model) = (loaded, other.model);
+    Ok(proved)
+}
+
+/// Loads a model with another k in its operators. Nothing is proved: the same plan without that k has to be already.
+pub(super) fn load_with_operator_top_k(
+    engine: &Engine,
+    original: &Original<'_>,
+    plan: &InstrumentPlan,
+) -> Result<(Loaded, Instrumented), EditError> {
     let path = &original.request.model;
     let other = instrument(original.model, original.file, path, original.report, plan)?;
-    proved.instrumented.model = other.model;
-    let edited = Some(EditedModel(proved.instrumented.encode()));
-    proved.loaded = engine.load(&LoadRequest { edited, ..original.request.clone() })?;
-    Ok(proved)
+    let edited = Some(EditedModel(other.encode()));
+    let loaded = engine.load(&LoadRequest { edited, ..original.request.clone() })?;
+    Ok((loaded, other))
 }
 
 fn attempt(

@@ -37,6 +37,15 @@ impl ShownLayer {
         }
     }
 
+    /// Whether it shows a router that was found: it names it, or reads its tensors.
+    #[must_use]
+    pub fn shows(&self, router: &Router) -> bool {
+        let card = &self.card;
+        let tensors = [&card.gate_probs, &card.expert_ids, &card.combine_weights].into_iter().chain(&card.gate_logits);
+        let is_of_router = |name: &String| router.tensors.named().any(|(_, tensor)| tensor.name == *name);
+        card.router.as_ref() == Some(&router.name) || tensors.into_iter().any(is_of_router)
+    }
+
     /// What of the layer's routing is computed again, because the graph does not have it.
     #[must_use]
     pub fn recomputed(&self) -> Recomputed {

@@ -1,6 +1,7 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
 mod assemble;
+mod change;
 mod comparison;
 mod controls;
 mod detections;
@@ -14,17 +15,19 @@ mod proof;
 mod reading;
 mod recent;
 mod service;
+mod sessions;
 mod thumbnails;
 mod version;
 
 pub use assemble::assemble;
+pub use change::{ChangeError, LayerChange, RoutingChange};
 pub use comparison::{Comparison, ComparisonEvent, ComparisonWish};
-pub use controls::Controls;
+pub use controls::{Controls, LayerOffer};
 pub use detections::Detection;
 pub use edited::{EditError, Original, ProvedModel, load_proved};
 pub use layers::{LayerSource, ShownLayer};
 pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, ParitySum};
-pub use pipeline::{OpenError, OpenModel, analyse};
+pub use pipeline::{OpenError, OpenModel, Setting, analyse, analyse_with};
 pub use places::TokenPlace;
 pub use proof::{Baseline, Proof, Verdict, prove};
 pub use reading::{Kept, LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
@@ -48,6 +51,8 @@ pub struct Analysis {
     pub image: Arc<DecodedImage>,
     /// The `top_k` that the model was run with; `None` where the model has no such input.
     pub top_k: Option<usize>,
+    /// What was changed about its routing. Unless it is none, nothing here is what the model does by itself.
+    pub change: RoutingChange,
     /// The part of the image that the model saw, in pixels of the image.
     pub seen: PixelRect,
     /// Class logits; empty for a model that classifies nothing.
@@ -105,6 +110,47 @@ impl Analysis {
         self.grid(layer).unwrap_or(PatchGrid { rows: 1, cols: 1, seen: self.seen })
     }
 
+    /// What was changed about the routing, as part of a sentence, with layers by their number from 1 on. Empty for none.
+    #[must_use]
+    pub fn change_in_words(&self) -> String {
+        self.in_words(&self.change)
+    }
+
+    /// The same of any change of this model: `expert 3 banned in layer 2`.
+    #[must_use]
+    pub fn in_words(&self, change: &RoutingChange) -> String {
+        change.in_words(|source| {
+            let of_source = |(at, place): (usize, &LayerPlace)| (place.source == source).then_some(at + 1);
+            let numbers: Vec<usize> = self.places.iter().enumerate().filter_map(of_source).collect();
+            match numbers[..] {
+                [] => format!("layer {}", source + 1),
+                [number] => format!("layer {number}"),
+                [first, .., last] => format!("layers {first} to {last}"),
+            }
+        })
+    }
+
+    /// Experts that have patches although they are banned, in sentences: where a rule first chooses groups of experts, a
+    /// ban may leave it nothing else.
+    fn banned_in_vain(&self) -> impl Iterator<Item = String> {
+        let layers = self.trace.layers.iter().zip(&self.places);
+        let banned = layers.flat_map(|(routing, place)| {
+            let banned = self.change.of(place.source).map(|change| &change.banned).into_iter().flatten();
+            banned.map(move |&expert| (routing, expert))
+        });
+        banned.filter_map(|(routing, expert)| {
+            let has = |patch: &PatchIdx| {
+                let mut choices = routing.experts_of(*patch).iter().zip(routing.weights_of(*patch));
+                choices.any(|(&chosen, &weight)| chosen == expert && weight != 0.0)
+            };
+            let (count, all) = (routing.patches().filter(has).count(), routing.num_tokens());
+            let (name, expert) = (routing.name(), expert.0);
+            (count > 0).then(|| {
+                format!("{name}: expert {expert} is banned, and the rule left {count} of {all} patches no other")
+            })
+        })
+    }
+
     /// What of the model's outputs cannot be as a router or a classifier means it, in words; empty for a sound result.
     /// `model` is the one that was run: not all gates have to sum to 1.
     /// The values stay as the model gave them, and every measure leaves out those that are not finite.
@@ -120,6 +166,7 @@ impl Analysis {
         scores
             .into_iter()
             .chain(self.unreadable.iter().cloned())
+            .chain(self.banned_in_vain())
             .chain(layers.flat_map(|((routing, stats), place)| stats.oddities(routing, sums_to_one(place))))
             .collect()
     }
@@ -227,6 +274,9 @@ pub enum AnalysisError {
         /// The shape that is needed, in words.
         expected: String,
     },
+    /// The routing cannot be changed as it was asked for.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// A `top_k` was asked for, and the model has none to set.
     #[error("top-k {top_k} was asked for, but this model has no top_k input: run it without")]
     FixedTopK {

@@ -75,7 +75,7 @@ impl OpenModel {
         match baseline.and_then(|baseline| load_proved(engine, original, &everything, &baseline)) {
             Ok(proved) => {
                 self.take(engine, proved.loaded.clone(), plan.shown(&proved.instrumented.outputs))?;
-                self.controls = Controls::of(proved, &mut self.card);
+                self.controls = Controls::of(proved, &self.routers, &mut self.card);
             }
             // Nothing can be proved of a model that draws random numbers, or that runs on some images only, as exports do
             // whose experts were fixed while tracing.
@@ -85,13 +85,19 @@ impl OpenModel {
                         self.take(engine, loaded, plan.shown(&instrumented.outputs))?;
                         self.controls = Controls::none(error.to_string());
                     }
-                    Err(reason) => self.hidden_routing = Some(reason),
+                    Err(reason) => self.hide(reason),
                 }
             }
             Err(EditError::Engine(error @ (EngineError::Cancelled | EngineError::Gone))) => return Err(error),
-            Err(error) => self.hidden_routing = Some(error.to_string()),
+            Err(error) => self.hide(error.to_string()),
         }
         Ok(())
+    }
+
+    /// Routing that could not be made visible can not be changed either.
+    fn hide(&mut self, reason: String) {
+        self.controls = Controls::none(reason.clone());
+        self.hidden_routing = Some(reason);
     }
 
     /// Runs by another session from now on.
@@ -106,7 +112,7 @@ impl OpenModel {
     }
 
     /// Inputs to prove an edit on: an image of noise has something of everything.
-    fn probe(&self) -> Vec<Tensor> {
+    pub(super) fn probe(&self) -> Vec<Tensor> {
         let (width, height) = (self.card.input.width, self.card.input.height);
         let mut state = 0x2545_f491_u32;
         let mut byte = || {

@@ -1,6 +1,7 @@
 //! A model that is ready, and the way of one image through it. Synchronous and without a window: the headless commands
 //! call it directly, the window from a thread of its own.
 
+use super::change::{ChangeError, RoutingChange};
 use super::{Analysis, AnalysisError, Controls, ModelVersion, ShownLayer, assemble};
 use crate::engine::{
     Engine, EngineError, Execution, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult, Tensor,
@@ -36,7 +37,7 @@ pub struct OpenModel {
     pub hidden_routing: Option<String>,
     /// What can be changed about its routers, beyond what its own inputs change.
     pub controls: Controls,
-    /// The engine's handle.
+    /// The engine's handle of the session that runs the model as it is.
     pub handle: ModelHandle,
     /// How it was asked to run.
     pub execution: Execution,
@@ -48,6 +49,23 @@ pub struct OpenModel {
     pub placement: Placement,
     /// Seconds that the engine took to load it.
     pub load_secs: f64,
+}
+
+/// What a model is run with, beside an image. The default is the model as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Setting {
+    /// Experts per token; `None` is the model's default.
+    pub top_k: Option<usize>,
+    /// What is changed about its routing.
+    pub change: RoutingChange,
+}
+
+impl Setting {
+    /// The model as it is, but for its k.
+    #[must_use]
+    pub fn of_top_k(top_k: Option<usize>) -> Self {
+        Self { top_k, ..Self::default() }
+    }
 }
 
 /// Why a model could not be opened.
@@ -97,9 +115,8 @@ impl OpenModel {
         }
     }
 
-    /// The graph's inputs by name for one image. `top_k` is one that [`top_k`](Self::top_k) gave.
-    #[must_use]
-    pub fn inputs(&self, tensor: &InputTensor, top_k: Option<usize>) -> Vec<Tensor> {
+    /// The graph's own inputs by name for one image, and those that set k. `top_k` is one that [`top_k`](Self::top_k) gave.
+    pub(super) fn inputs(&self, tensor: &InputTensor, top_k: Option<usize>) -> Vec<Tensor> {
         let image = Tensor {
             name: self.card.input.name.clone(),
             shape: tensor.shape.to_vec(),
@@ -127,13 +144,55 @@ impl OpenModel {
         Tensor { name: fixed.name.clone(), shape: fixed.shape.clone(), data }
     }
 
+    /// What the engine is asked for to run the model on one image. A session that the setting needs is loaded, and proved,
+    /// when it is first asked for.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Engine`], or a setting that this model cannot run with.
+    pub fn request(
+        &self,
+        engine: &Engine,
+        tensor: &InputTensor,
+        setting: &Setting,
+    ) -> Result<RunRequest, AnalysisError> {
+        let top_k = self.top_k(setting.top_k)?;
+        let mut inputs = self.inputs(tensor, top_k);
+        let model = self.session_for(engine, top_k, &setting.change, &mut inputs)?;
+        Ok(RunRequest { model, inputs })
+    }
+
+    /// The setting with the k that the model will run with. A session that it needs is loaded, and proved.
+    ///
+    /// # Errors
+    /// Those of [`request`](Self::request).
+    pub fn checked(&self, engine: &Engine, setting: Setting) -> Result<Setting, AnalysisError> {
+        let top_k = self.top_k(setting.top_k)?;
+        self.session_for(engine, top_k, &setting.change, &mut Vec::new())?;
+        Ok(Setting { top_k, ..setting })
+    }
+
+    /// The session that runs with a setting; inputs that it needs are added to those of the model as it is.
+    fn session_for(
+        &self,
+        engine: &Engine,
+        top_k: Option<usize>,
+        change: &RoutingChange,
+        inputs: &mut Vec<Tensor>,
+    ) -> Result<ModelHandle, AnalysisError> {
+        if change.is_none() {
+            return self.session_at(engine, top_k);
+        }
+        let proved = self.changeable(engine)?.map_err(|reason| ChangeError::Model { reason })?;
+        self.add_change(&proved, inputs, top_k, change)?;
+        Ok(proved.loaded.model)
+    }
+
     /// Runs the model on one image and gives its outputs as they are.
     ///
     /// # Errors
-    /// [`AnalysisError::Engine`], or a `top_k` that this model cannot run with.
-    pub fn run(&self, engine: &Engine, tensor: &InputTensor, top_k: Option<usize>) -> Result<RunResult, AnalysisError> {
-        let inputs = self.inputs(tensor, self.top_k(top_k)?);
-        Ok(engine.run(&RunRequest { model: self.handle, inputs })?)
+    /// Those of [`request`](Self::request).
+    pub fn run(&self, engine: &Engine, tensor: &InputTensor, setting: &Setting) -> Result<RunResult, AnalysisError> {
+        Ok(engine.run(&self.request(engine, tensor, setting)?)?)
     }
 }
 
@@ -155,7 +214,21 @@ pub fn analyse(
     tensor: &InputTensor,
     top_k: Option<usize>,
 ) -> Result<Analysis, AnalysisError> {
-    let top_k = model.top_k(top_k)?;
-    let run = model.run(engine, tensor, top_k)?;
-    assemble(&model.card, &model.layers, image, tensor, top_k, &run)
+    analyse_with(engine, model, image, tensor, &Setting::of_top_k(top_k))
+}
+
+/// The same with any setting.
+///
+/// # Errors
+/// Those of [`analyse`], and [`AnalysisError::Change`] where the routing cannot be changed as the setting says.
+pub fn analyse_with(
+    engine: &Engine,
+    model: &OpenModel,
+    image: &Arc<DecodedImage>,
+    tensor: &InputTensor,
+    setting: &Setting,
+) -> Result<Analysis, AnalysisError> {
+    let setting = Setting { top_k: model.top_k(setting.top_k)?, change: setting.change.clone() };
+    let run = model.run(engine, tensor, &setting)?;
+    assemble(&model.card, &model.layers, image, tensor, setting, &run)
 }

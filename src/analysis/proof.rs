@@ -20,7 +20,7 @@ const HALF_BAR: f64 = 1e-2;
 /// Small enough not to hide differences of probabilities, large enough to show in a weight.
 const SHIFT: f32 = 1.0 / 1024.0;
 /// Bans an expert.
-const BAN: f32 = -1e4;
+pub(super) const BAN: f32 = -1e4;
 
 /// What the original gives on one input.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,11 +23,17 @@ impl<K: PartialEq, V: Clone> Recent<K, V> {
         Some(value)
     }
 
-    /// Adds a value as the latest and drops the one that was not used for longest, if there are too many.
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    /// Adds a value as the latest and gives the one that was not used for longest back, if there are too many.
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.entries.retain(|(k, _)| *k != key);
         self.entries.push_front((key, value));
-        self.entries.truncate(self.capacity);
+        let surplus = self.entries.len() > self.capacity;
+        self.entries.pop_back_if(|_| surplus).map(|(_, value)| value)
+    }
+
+    /// Gives all values back, the latest first.
+    pub(super) fn take(&mut self) -> Vec<V> {
+        self.entries.drain(..).map(|(_, value)| value).collect()
     }
 }
 
@@ -41,9 +47,11 @@ mod tests {
         recent.insert('a', 1);
         recent.insert('b', 2);
         assert_eq!(recent.get(&'a'), Some(1));
-        recent.insert('c', 3);
-        assert_eq!(recent.get(&'b'), None, "b was used before a");
+        assert_eq!(recent.insert('c', 3), Some(2), "b was used before a");
+        assert_eq!(recent.get(&'b'), None);
         assert_eq!((recent.get(&'a'), recent.get(&'c')), (Some(1), Some(3)));
+        assert_eq!(recent.take(), [3, 1]);
+        assert_eq!(recent.get(&'a'), None);
     }
 
     #[test]

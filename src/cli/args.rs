@@ -9,6 +9,7 @@ pub(super) use window::WindowArgs;
 #[cfg(feature = "gui")]
 pub(super) use window::{SheetArg, ThemeArg};
 
+use super::change::LayerPick;
 use crate::engine::Runtime;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,6 +90,12 @@ pub(super) struct ClassifyArgs {
     /// Experts per patch [default: the model's]
     #[arg(long, value_name = "K", value_parser = positive())]
     pub(super) top_k: Option<usize>,
+    /// Changes the routing: in this layer (its number from 1 on, or its name) no patch may choose this expert, from 0
+    #[arg(long, value_name = "LAYER:EXPERT", value_delimiter = ',')]
+    pub(super) ban: Vec<LayerPick>,
+    /// Changes the routing: in this layer the experts of this rank, from 1, have no weight
+    #[arg(long, value_name = "LAYER:RANK", value_delimiter = ',')]
+    pub(super) drop_rank: Vec<LayerPick>,
     /// One JSON object per image and line, as docs/classify-json.md describes
     #[arg(long)]
     pub(super) json: bool,

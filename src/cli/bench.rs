@@ -7,7 +7,7 @@ use super::args::{BenchArgs, ModelArgs};
 use super::console::print;
 use super::failure::Failure;
 use super::load::{Session, Source};
-use crate::analysis::{Analysis, StageSeconds};
+use crate::analysis::{Analysis, Setting, StageSeconds};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -114,7 +114,8 @@ fn measure(session: &Session, source: &Source, top_k: Option<usize>, runs: usize
         let total = started.elapsed().as_secs_f64();
         let mut by_top_k = Vec::new();
         for &extreme in &extremes {
-            by_top_k.push((extreme, session.model.run(&session.engine, &result.tensor, Some(extreme))?.run_secs));
+            let setting = Setting::of_top_k(Some(extreme));
+            by_top_k.push((extreme, session.model.run(&session.engine, &result.tensor, &setting)?.run_secs));
         }
         let upload = upload.as_mut().map(|upload| upload(&result.analysis)).transpose()?;
         if round >= WARM_UP_ROUNDS {

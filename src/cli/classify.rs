@@ -1,12 +1,14 @@
 //! `moescope classify`: predictions and routing of images, as text, JSON Lines and `.npy` files.
 
 use super::args::{ClassifyArgs, ModelArgs};
+use super::change;
 use super::console::{Output, complain, output};
 use super::dump;
 use super::failure::Failure;
 use super::load::{Session, Source, SourceAnalysis};
 use super::record::Record;
 use super::text;
+use crate::analysis::Setting;
 use anyhow::Context;
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +16,8 @@ use std::path::Path;
 /// Classifies each image; one that fails is named, and the others go on.
 pub(super) fn run(args: &ClassifyArgs, model: &ModelArgs) -> Result<(), Failure> {
     let session = Session::open(model)?;
-    let top_k = session.model.top_k(args.top_k)?;
+    let setting = Setting { top_k: args.top_k, change: change::wished(args, &session)? };
+    let setting = session.model.checked(&session.engine, setting)?;
     if let Some(assumption) = session.model.assumption().filter(|_| !args.json) {
         complain(&format_args!("{}: {assumption}", session.model.path.display()));
     }
@@ -24,7 +27,7 @@ pub(super) fn run(args: &ClassifyArgs, model: &ModelArgs) -> Result<(), Failure>
     for (index, path) in args.images.iter().enumerate() {
         let folder = folders.as_ref().map(|folders| folders[index].as_path());
         let source = Source::of(Some(path));
-        match session.analyse(&source, top_k).and_then(|result| dumped(&session, folder, path, result)) {
+        match session.analyse_with(&source, setting.clone()).and_then(|result| dumped(&session, folder, path, result)) {
             Ok(result) => report(&mut out, &session, path, &result, args.json)?,
             Err(error) => {
                 failed = true;
@@ -43,9 +46,11 @@ fn dumped(
     result: SourceAnalysis,
 ) -> anyhow::Result<SourceAnalysis> {
     if let Some(folder) = folder {
-        let inputs = session.model.inputs(&result.tensor, result.analysis.top_k);
-        let about = dump::About { image, model: &session.model, top_k: result.analysis.top_k };
-        dump::write(folder, &about, &inputs, &result.run.outputs).with_context(|| image.display().to_string())?;
+        let analysis = &result.analysis;
+        let setting = Setting { top_k: analysis.top_k, change: analysis.change.clone() };
+        let request = session.model.request(&session.engine, &result.tensor, &setting)?;
+        let about = dump::About { image, model: &session.model, analysis };
+        dump::write(folder, &about, &request.inputs, &result.run.outputs).with_context(|| image.display().to_string())?;
     }
     Ok(result)
 }

@@ -3,7 +3,8 @@
 //! `index.json` names the files; it is written last, so a folder with one is complete. Each file appears whole or not
 //! at all.
 
-use crate::analysis::OpenModel;
+use super::change::{self, LayerChangeRecord};
+use crate::analysis::{Analysis, OpenModel};
 use crate::engine::{Tensor, TensorData};
 use crate::report::write_whole;
 use anyhow::Context;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct About<'a> {
     pub(super) image: &'a Path,
     pub(super) model: &'a OpenModel,
-    pub(super) top_k: Option<usize>,
+    pub(super) analysis: &'a Analysis,
 }
 
 /// `index.json`.
@@ -28,6 +29,7 @@ struct Index<'a> {
     image: String,
     model: String,
     top_k: Option<usize>,
+    routing_change: Vec<LayerChangeRecord<'a>>,
     tensors: Vec<Entry<'a>>,
 }
 
@@ -73,7 +75,8 @@ pub(super) fn write(folder: &Path, about: &About<'_>, inputs: &[Tensor], outputs
         schema: "moescope-dump/1",
         image: about.image.to_string_lossy().into_owned(),
         model: about.model.path.to_string_lossy().into_owned(),
-        top_k: about.top_k,
+        top_k: about.analysis.top_k,
+        routing_change: change::records(about.model, &about.analysis.change),
         tensors,
     };
     write_whole(&folder.join("index.json"), |out| Ok(serde_json::to_writer_pretty(out, &index)?))

@@ -48,10 +48,11 @@ impl From<OpenError> for Failure {
 }
 
 impl From<AnalysisError> for Failure {
-    /// A top-k that the model cannot run with is a wrong command line; everything else is the model's fault.
+    /// A top-k or a change that the model cannot have is a wrong command line; everything else is the model's fault.
     fn from(error: AnalysisError) -> Self {
         match error {
             AnalysisError::TopKRange { .. } | AnalysisError::FixedTopK { .. } => Self::Usage(error.to_string()),
+            AnalysisError::Change(ref change) if change.is_usage() => Self::Usage(error.to_string()),
             other => Self::Fatal(other.into()),
         }
     }

@@ -3,7 +3,7 @@
 use super::args::{ModelArgs, Switch};
 use super::console::complain;
 use super::failure::Failure;
-use crate::analysis::{Analysis, OpenModel, assemble};
+use crate::analysis::{Analysis, OpenModel, Setting, assemble};
 use crate::engine::{Engine, EngineOptions, Execution, Isolation, Limits, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
@@ -38,14 +38,19 @@ impl Session {
 
     /// Everything from the file to the statistics. `top_k` is one that the model can run with. An error names the image.
     pub(super) fn analyse(&self, source: &Source, top_k: Option<usize>) -> anyhow::Result<SourceAnalysis> {
+        self.analyse_with(source, Setting::of_top_k(top_k))
+    }
+
+    /// The same with a setting, whose k is one that the model can run with.
+    pub(super) fn analyse_with(&self, source: &Source, setting: Setting) -> anyhow::Result<SourceAnalysis> {
         let started = Instant::now();
         let image = Arc::new(source.decode()?);
         let decode = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let tensor = preprocess(&image, &self.model.card.input)?;
         let preprocess = started.elapsed().as_secs_f64();
-        let run = self.model.run(&self.engine, &tensor, top_k).with_context(|| source.to_string())?;
-        let mut analysis = assemble(&self.model.card, &self.model.layers, &image, &tensor, top_k, &run)
+        let run = self.model.run(&self.engine, &tensor, &setting).with_context(|| source.to_string())?;
+        let mut analysis = assemble(&self.model.card, &self.model.layers, &image, &tensor, setting, &run)
             .with_context(|| source.to_string())?;
         analysis.seconds.decode = decode;
         analysis.seconds.preprocess = preprocess;

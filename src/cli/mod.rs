@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod change;
 mod classify;
 mod console;
 mod dump;

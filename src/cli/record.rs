@@ -1,6 +1,7 @@
 //! The JSON object of one classified image. `docs/classify-json.md` documents it; a change that could break a reader
 //! raises [`Record::SCHEMA`].
 
+use super::change::{self, LayerChangeRecord};
 use crate::analysis::{Analysis, Detection, LayerPlace, LayerStats, OpenModel, Prediction, ShownLayer, StageSeconds};
 use crate::routing::{AuxLossShare, ExpertIdx, GateInformation, LayerRouting, LoadStats, PixelRect, aux_loss};
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub(super) struct Record<'a> {
     assumption: Option<String>,
     provider: &'static str,
     top_k: Option<usize>,
+    routing_change: Vec<LayerChangeRecord<'a>>,
     seconds: StageSeconds,
     predictions: &'a [Prediction],
     detections: &'a [Detection],
@@ -75,6 +77,7 @@ impl<'a> Record<'a> {
             assumption: model.assumption(),
             provider: analysis.provider.name(),
             top_k: analysis.top_k,
+            routing_change: change::records(model, &analysis.change),
             seconds: analysis.seconds,
             predictions: &analysis.predictions,
             detections: &analysis.detections,

@@ -13,6 +13,9 @@ pub(super) fn write(out: &mut impl Write, image: &Path, model: &OpenModel, analy
     let millis = analysis.seconds.inference * 1e3;
     let provider = analysis.provider.name();
     writeln!(out, "{} · {}{top_k} · {provider} {millis:.1} ms", image.display(), model.card.name)?;
+    if !analysis.change.is_none() {
+        writeln!(out, "  Changed routing: {}; not what the model does by itself", analysis.change_in_words())?;
+    }
     for prediction in &analysis.predictions {
         writeln!(out, "  {:5.1} %  {} ({})", prediction.probability * 100.0, prediction.label, prediction.index)?;
     }

@@ -7,7 +7,7 @@ use super::panels::images::{ImagesUi, images_ui, samples_ui};
 use super::panels::model::ModelUi;
 use super::panels::parity::ParityUi;
 use super::panels::{
-    inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
+    changes, inspector, layers, legend, load, multiples, notices, predictions, routing, status, toolbar, top_bar,
 };
 use super::state::{Side, file_name};
 use super::thumbnails::ThumbnailTextures;
@@ -79,6 +79,7 @@ fn right_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 
 fn center_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, local: &mut HeatmapUi) {
     notices::notices_ui(ui, ctx);
+    changes::banner_ui(ui, ctx);
     toolbar::toolbar_ui(ui, ctx);
     let below = Frame::new().inner_margin(Margin { top: 6, ..Margin::ZERO });
     let has_routing = ctx.state.shown_layer().is_some();

@@ -78,6 +78,14 @@ pub enum Command {
     SetTopK(usize),
     /// Run the model with a top-k that is so much larger.
     StepTopK(isize),
+    /// Ban an expert of the layer on screen, or allow it again: the model is run with it.
+    ToggleBan(ExpertIdx),
+    /// The same with the expert that is lit.
+    ToggleBanOfLit,
+    /// Leave a rank of the layer on screen out, counted from 0, or take it in again.
+    ToggleRank(usize),
+    /// Run the model with its own routing again; its top-k stays.
+    ResetRouting,
     /// Only this expert's patches stay lit; the same expert again lights all.
     LightExpert(ExpertIdx),
     /// Keep a patch in the inspector.

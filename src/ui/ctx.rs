@@ -45,7 +45,7 @@ impl<'a> ViewCtx<'a> {
     /// How the shown image's routing differs on another provider, if that was compared at the top-k on screen.
     #[must_use]
     pub fn shown_parity(&self) -> Option<&'a Parity> {
-        let shown = self.state.shown()?;
+        let shown = self.state.shown().filter(|shown| shown.analysis.change.is_none())?;
         self.state.parity.of(shown.image, shown.analysis.top_k)
     }
 

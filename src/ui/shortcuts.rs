@@ -58,6 +58,8 @@ pub const SHORTCUTS: &[Shortcut] = &[
     row(&[plain(Key::ArrowUp), plain(Key::PageUp)], "↑ or PgUp", "Previous layer", || Command::StepLayer(-1)),
     row(&[plain(Key::CloseBracket)], "]", "One more expert per token (top-k)", || Command::StepTopK(1)),
     row(&[plain(Key::OpenBracket)], "[", "One expert fewer per token (top-k)", || Command::StepTopK(-1)),
+    row(&[plain(Key::B)], "B", "Ban the lit expert in this layer, or allow it again", || Command::ToggleBanOfLit),
+    row(&[plain(Key::R)], "R", "The model's own routing again", || Command::ResetRouting),
     row(&[plain(Key::Space)], "Space", "Show or hide the heatmap", || Command::ToggleOverlay),
     row(&[plain(Key::G)], "G", "Show or hide the patch grid", || Command::ToggleGrid),
     row(&[plain(Key::C)], "C", "Show or hide what the model saw", || Command::ToggleCrop),

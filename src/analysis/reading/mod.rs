@@ -14,6 +14,7 @@ use crate::model::routers::{GatingRule, Router, ScoreFunction, TensorRef};
 use crate::model::{LayerCard, TensorPath};
 use crate::routing::{ExpertIdx, LayerRouting, RoutingError};
 use rows::Rows;
+use std::borrow::Cow;
 
 /// Gate probabilities of more experts than this are left out: no chart could show them, and a layer of a million experts
 /// would need gigabytes.
@@ -223,6 +224,13 @@ impl LayerRecipe {
             gate_probs: logits && self.gate_probs.is_none() && self.num_experts <= MAX_GATED_EXPERTS,
             choices: logits && self.expert_ids.is_none() && self.combine_weights.is_none(),
         }
+    }
+
+    /// The recipe for a run with another k: where the choice is computed again, it is of as many experts.
+    #[must_use]
+    pub fn at(&self, top_k: Option<usize>) -> Cow<'_, Self> {
+        let other = top_k.filter(|_| self.recomputed().choices && top_k != self.top_k);
+        other.map_or(Cow::Borrowed(self), |_| Cow::Owned(Self { top_k, ..self.clone() }))
     }
 
     /// Puts the routing of the first image together, all of its tokens in their order. A router in a loop gives one for

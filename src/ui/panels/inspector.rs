@@ -5,6 +5,7 @@ use crate::routing::{ExpertIdx, LayerRouting, PatchIdx};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, SWATCH, space};
+use crate::ui::panels::changes;
 use egui::{Color32, CornerRadius, Rect, Sense, Ui, vec2};
 
 /// With more experts than this only the most probable ones get a row.
@@ -127,6 +128,7 @@ fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: Pa
         let widths = columns(width, layer.num_experts());
         paint_row(ui, (rect, widths), (expert, ctx.color_of(expert)), probability, rank.zip(weight));
     }
+    changes::expert_menu(ui, ctx, &response, expert);
     response.on_hover_text(sentence);
 }
 

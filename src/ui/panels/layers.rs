@@ -7,6 +7,7 @@ use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, space};
 use crate::ui::gpu::{self, BarsStyle, PaneId};
 use crate::ui::names::short_names;
+use crate::ui::panels::changes;
 use egui::{CornerRadius, Rect, Sense, Ui, vec2};
 
 const ROW_HEIGHT: f32 = 26.0;
@@ -21,9 +22,12 @@ pub fn wanted_height(num_layers: usize) -> f32 {
 
 /// Heading and a row per layer: its number, its name, and small bars of its load.
 pub fn layers_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    ui.label(design::heading("MoE layers")).on_hover_text(
-        "Each bar is one expert: how many patches it handles in that layer. Expert numbers of different layers have nothing to do with each other",
-    );
+    ui.horizontal(|ui| {
+        ui.label(design::heading("MoE layers")).on_hover_text(
+            "Each bar is one expert: how many patches it handles in that layer. Expert numbers of different layers have nothing to do with each other",
+        );
+        changes::mark_ui(ui, ctx);
+    });
     let Some(shown) = ctx.state.shown() else {
         ui.weak("None yet");
         return;

@@ -5,6 +5,7 @@ use crate::routing::ExpertIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
+use crate::ui::panels::changes;
 use crate::ui::state::OverlayKind;
 use crate::ui::widgets;
 use egui::{Color32, Id, Key, Rect, Role, Sense, TextEdit, Ui, WidgetInfo, vec2};
@@ -25,13 +26,14 @@ pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
             let picked = lit == Some(expert);
             let load = balance.and_then(|balance| balance.load.get(expert.0 as usize)).copied().unwrap_or(0);
             let chip = widgets::expert_chip(ui, ctx, expert, lit.is_none() || picked, picked).on_hover_text(format!(
-                "Expert {} handles {load} of {} patches in this layer\nClick: only its patches stay lit",
+                "Expert {} handles {load} of {} patches in this layer\nClick: only its patches stay lit. Right-click: ban it",
                 expert.0,
                 layer.num_tokens()
             ));
             if chip.clicked() {
                 ctx.send(Command::LightExpert(expert));
             }
+            changes::expert_menu(ui, ctx, &chip, expert);
         }
         if num_others > 0 {
             ui.weak(format!("{num_others} others are grey"));

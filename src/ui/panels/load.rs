@@ -6,7 +6,7 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::gpu::{self, BarsStyle, PaneId};
-use crate::ui::panels::usage;
+use crate::ui::panels::{changes, usage};
 use crate::ui::widgets::number_row;
 use egui::{Color32, Rangef, Rect, Ui};
 use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
@@ -50,6 +50,7 @@ fn heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &str, has_marks: bool) {
     ui.horizontal(|ui| {
         ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1)))
             .on_hover_text(format!("{layer}: how many patches each expert handles"));
+        changes::mark_ui(ui, ctx);
         if has_marks {
             let text = egui::RichText::new("marks: importance").small().weak();
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

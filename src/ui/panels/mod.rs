@@ -1,6 +1,7 @@
 //! The parts of the window. Each reads the frozen state through a [`ViewCtx`](super::ctx::ViewCtx) and sends commands.
 
 pub(super) mod card;
+pub(super) mod changes;
 pub(super) mod detections;
 pub(super) mod heatmap;
 pub(super) mod help;

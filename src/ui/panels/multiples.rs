@@ -36,6 +36,8 @@ fn multiple_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, multiple: &Multiple, width: f32) 
     let changed = multiple.changed.get(layer.0).copied().flatten().map(|changed| changed.common_ranks_changed_share);
     let difference = if is_shown {
         "shown".to_owned()
+    } else if ctx.state.results.is_stale(multiple) {
+        "updating…".to_owned()
     } else {
         changed.map_or_else(String::new, |share| format!("{:.0} % differ", share * 100.0))
     };

@@ -3,6 +3,7 @@
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
+use crate::ui::panels::changes;
 use crate::ui::panels::detections::detections_ui;
 use crate::ui::state::Sheet;
 use crate::ui::widgets;
@@ -13,6 +14,7 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     ui.horizontal(|ui| {
         ui.label(design::heading("Predictions"))
             .on_hover_text("The most probable classes: softmax over all of the model's logits");
+        changes::mark_ui(ui, ctx);
         if ctx.state.updating {
             ui.weak("updating…");
         }

@@ -1,13 +1,14 @@
-//! Experts per token: the one control that changes what the model does.
+//! What the model does, and how it can be made to do something else: experts per token, and the layer's own controls.
 
 use crate::analysis::{OpenModel, ShownLayer};
 use crate::model::TopKInput;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
+use crate::ui::panels::changes::changes_ui;
 use egui::{Slider, SliderClamping};
 
-/// Heading and the top-k slider; the model is run again with every value.
+/// Heading, the top-k slider and what can be changed about the layer on screen; the model is run again with every change.
 pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     ui.label(design::heading("Routing"));
     let Some(model) = &ctx.state.model.open else {
@@ -31,17 +32,24 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
         label
     });
     ui.spacing_mut().slider_width = ui.available_width() - 48.0;
-    let slider = Slider::new(&mut top_k, range.min..=range.max).clamping(SliderClamping::Always).step_by(1.0);
+    // Banned experts are nobody's.
+    let most = ctx.state.most_top_k().unwrap_or(range.max);
+    let slider = Slider::new(&mut top_k, range.min..=most).clamping(SliderClamping::Always).step_by(1.0);
     let response = ui.add(slider).on_hover_text("Keys: [ and ]");
     response.widget_info(|| egui::WidgetInfo::slider(true, top_k as f64, "Experts per token (top-k)"));
     if response.changed() {
         ctx.send(Command::SetTopK(top_k));
     }
-    if range.input == TopKInput::Edited {
+    if model.controls.top_k_in_nodes() {
+        ui.weak("k lies in the model's nodes: a session for each value").on_hover_text(
+            "k is an attribute of ONNX Runtime's MoE operator. It was changed in memory, and the model loaded again with it; the file is as it was. With the router's tensors made visible, the outputs were proved to be the original's on an image of noise",
+        );
+    } else if range.input == TopKInput::Edited {
         ui.weak("k was made changeable in memory; the file is as it was").on_hover_text(
             "The graph has k as a constant. It was made an input, and proved on an image of noise: at the model's own k, the outputs are the original's",
         );
     }
+    changes_ui(ui, ctx);
     if let Some(layer) = ctx.state.shown_source() {
         rule_ui(ui, layer);
     }
@@ -71,6 +79,7 @@ fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
     if let Some(obstacle) = &model.controls.top_k_obstacle {
         response.on_hover_text(obstacle);
     }
+    changes_ui(ui, ctx);
 }
 
 /// The rule of the layer on screen, where it was read from the graph, and what of its routing is not the graph's own.

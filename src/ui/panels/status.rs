@@ -39,6 +39,9 @@ fn sentence(ctx: &ViewCtx<'_>) -> String {
             parts.push(format!("{token} {}: {experts}", patch.0));
         }
     }
+    if !shown.analysis.change.is_none() {
+        parts.push("changed routing".to_owned());
+    }
     if ctx.state.updating {
         parts.push("updating…".to_owned());
     }

@@ -1,7 +1,10 @@
 //! The images that are open, in the order in which they were opened.
 
+use super::AppState;
 use crate::analysis::{ImageId, ImageSpec};
+use crate::input::DecodedImage;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One open image.
 #[derive(Clone, Debug)]
@@ -107,6 +110,49 @@ impl ImageList {
 /// The last part of a path for the screen; characters that are not Unicode are replaced.
 pub(in crate::ui) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+impl AppState {
+    pub(super) fn open_image(&mut self, spec: ImageSpec) {
+        let id = self.images.open(spec);
+        self.retry_and(id, ImageList::select);
+    }
+
+    /// An image that could not be read is tried again when it is asked for again: the file may be whole now.
+    pub(super) fn retry_and(&mut self, id: ImageId, act: impl FnOnce(&mut ImageList, ImageId)) {
+        if let Some(entry) = self.images.get_mut(id) {
+            entry.error = None;
+        }
+        act(&mut self.images, id);
+    }
+
+    pub(super) fn close_image(&mut self, id: ImageId) {
+        self.images.close(id);
+        if self.images.current().is_none() {
+            self.results.clear();
+            self.decoded = None;
+        }
+    }
+
+    pub(super) fn image_decoded(&mut self, image: ImageId, decoded: Arc<DecodedImage>) {
+        if let Some(entry) = self.images.get_mut(image) {
+            entry.size = Some([decoded.width, decoded.height]);
+        }
+        self.decoded = Some((image, decoded));
+    }
+
+    /// What was shown stays; the image keeps its place in the list, marked.
+    pub(super) fn image_failed(&mut self, image: ImageId, message: String) {
+        self.updating = false;
+        let Some(entry) = self.images.get_mut(image) else { return };
+        let title = format!("Could not open {}", entry.title);
+        entry.error = Some(message.clone());
+        let shown = self.results.shown().map(|shown| shown.image);
+        if let Some(shown) = shown.filter(|shown| self.images.get(*shown).is_some()) {
+            self.images.select(shown);
+        }
+        self.notify(title, message);
+    }
 }
 
 #[cfg(test)]

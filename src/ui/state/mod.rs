@@ -1,46 +1,31 @@
 //! What the window knows and wants. Only [`AppState`] changes it: by commands of the person and events of the worker.
 
+mod changes;
 mod images;
+mod model;
 mod notices;
 mod parity;
 mod results;
 mod view;
 
 pub(super) use images::file_name;
+pub use changes::ChangeState;
 pub use images::{ImageEntry, ImageList};
+pub use model::ModelState;
 pub use notices::{MissingFile, Notice, NoticeAction};
 pub use parity::{ParityStage, ParityState};
-pub use results::{LayerUsage, Multiple, Results};
+pub use results::{LayerUsage, Multiple, Results, Unchanged};
 pub use view::{OverlayKind, Sheet, Side, View};
 
 use super::command::Command;
 use super::settings::Settings;
 use crate::analysis::{
-    ComparisonWish, Event, ImageId, ImageSpec, ModelVersion, ModelWish, OpenModel, Outcome, ShownLayer, TokenPlace,
-    Wanted,
+    Event, ImageId, ImageSpec, ModelVersion, ModelWish, Outcome, RoutingChange, Setting, ShownLayer, TokenPlace, Wanted,
 };
-use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
-use crate::routing::{LayerIdx, LayerRouting};
+use crate::routing::LayerRouting;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The model that is wanted and the one that is open.
-#[derive(Debug, Default)]
-pub struct ModelState {
-    /// The file that should be open.
-    pub wanted: Option<PathBuf>,
-    /// The model that is open.
-    pub open: Option<Arc<OpenModel>>,
-    /// Whether a model is being loaded.
-    pub opening: bool,
-    /// How often it was asked for again.
-    pub reload: u64,
-    /// How often a person asked to open a model in spite of what it did.
-    pub pardon: u64,
-    /// How models run where nothing else is wished for one.
-    pub execution: Execution,
-}
 
 /// Everything that the window knows and wants.
 #[derive(Debug)]
@@ -51,6 +36,8 @@ pub struct AppState {
     pub model: ModelState,
     /// Experts per token; `None` is the model's default.
     pub top_k: Option<usize>,
+    /// What is changed about the routing beside that.
+    pub changes: ChangeState,
     /// The layer to begin with, from 0; the middle one if there is none.
     pub first_layer: Option<usize>,
     /// What the person looks at.
@@ -63,8 +50,8 @@ pub struct AppState {
     pub decoded: Option<(ImageId, Arc<DecodedImage>)>,
     /// What is remembered from start to start.
     pub settings: Settings,
-    /// The model whose odd values were pointed out last.
-    odd: Option<ModelVersion>,
+    /// The model and the change whose odd values were pointed out last.
+    odd: Option<(ModelVersion, RoutingChange)>,
     /// Messages on screen, the oldest first.
     pub notices: Vec<Notice>,
     /// The sheet that is open.
@@ -87,6 +74,7 @@ impl AppState {
             images: ImageList::default(),
             model: ModelState { wanted, ..ModelState::default() },
             top_k: None,
+            changes: ChangeState::default(),
             first_layer: None,
             view: View::default(),
             results: Results::default(),
@@ -113,7 +101,7 @@ impl AppState {
                 pardon: self.model.pardon,
             }),
             image: image.map(|entry| (entry.id, entry.spec.clone())),
-            top_k: self.top_k,
+            setting: Setting { top_k: self.top_k, change: self.changes.wanted.clone() },
             compare: true,
         }
     }
@@ -141,13 +129,6 @@ impl AppState {
     pub fn shown_source(&self) -> Option<&ShownLayer> {
         let shown = self.shown()?;
         shown.model.layers.get(shown.analysis.places.get(self.view.layer.0)?.source)
-    }
-
-    /// The top-k that is wanted, if the open model has such an input.
-    #[must_use]
-    pub fn wanted_top_k(&self) -> Option<usize> {
-        let range = self.model.open.as_ref()?.card.top_k.as_ref()?;
-        Some(self.top_k.unwrap_or(range.default).clamp(range.min, range.max))
     }
 
     /// Applies a wish of the person. Commands that need the window itself (dialogs, clipboard, quitting) are not for
@@ -185,6 +166,14 @@ impl AppState {
                     self.set_top_k(top_k.saturating_add_signed(places));
                 }
             }
+            Command::ToggleBan(expert) => self.toggle_ban(expert),
+            Command::ToggleBanOfLit => {
+                if let Some(expert) = self.view.lit_expert {
+                    self.toggle_ban(expert);
+                }
+            }
+            Command::ToggleRank(rank) => self.toggle_rank(rank),
+            Command::ResetRouting => self.changes.wanted = RoutingChange::default(),
             Command::LightExpert(expert) => self.view.toggle_lit(expert),
             Command::Pin(patch) => self.view.pinned = if self.view.pinned == Some(patch) { None } else { Some(patch) },
             Command::MovePin { rows, cols } => self.move_pin(rows, cols),
@@ -232,12 +221,17 @@ impl AppState {
             Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
             Event::ImageFailed { image, message } => self.image_failed(image, message),
             Event::Analysed(outcome) => self.analysed(outcome),
-            Event::RunFailed { quarantined, message, .. } => {
+            Event::Offers { model, offers } => self.hear_offers(&model, offers),
+            Event::ChangeRefused { change, message } => self.change_refused(&change, message),
+            Event::RunFailed { quarantined, message } => {
                 self.updating = false;
                 let trust = self.model.wanted.clone().filter(|_| quarantined).map(NoticeAction::TrustModel);
                 self.notify_with("The model could not be run", message, trust.into_iter().collect());
             }
-            Event::Idle => self.updating = false,
+            Event::Idle => {
+                self.updating = false;
+                self.results.drop_stale();
+            }
         }
     }
 
@@ -266,256 +260,6 @@ impl AppState {
         }
     }
 
-    fn open_image(&mut self, spec: ImageSpec) {
-        let id = self.images.open(spec);
-        self.retry_and(id, ImageList::select);
-    }
-
-    /// An image that could not be read is tried again when it is asked for again: the file may be whole now.
-    fn retry_and(&mut self, id: ImageId, act: impl FnOnce(&mut ImageList, ImageId)) {
-        if let Some(entry) = self.images.get_mut(id) {
-            entry.error = None;
-        }
-        act(&mut self.images, id);
-    }
-
-    fn close_image(&mut self, id: ImageId) {
-        self.images.close(id);
-        if self.images.current().is_none() {
-            self.results.clear();
-            self.decoded = None;
-        }
-    }
-
-    /// A model that is asked for again may have changed meanwhile.
-    fn want_model(&mut self, path: Option<PathBuf>) {
-        let retry = path.clone().map(NoticeAction::RetryModel);
-        self.notices.retain(|notice| retry.as_ref().is_none_or(|retry| !notice.actions.contains(retry)));
-        if path == self.model.wanted {
-            self.reload_model();
-        }
-        self.settings.model = path.clone().filter(|path| Some(path) != self.default_model.as_ref());
-        self.model.wanted = path;
-    }
-
-    fn reload_model(&mut self) {
-        self.model.reload += 1;
-        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::ReloadModel));
-    }
-
-    fn model_changed(&mut self, path: &Path, gone: bool) {
-        let name = file_name(path);
-        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::ReloadModel));
-        if gone {
-            let details = "The model stays as it was opened until another one is opened or the window is closed.";
-            return self.notify(format!("The file {name} is gone"), details);
-        }
-        let details = "What is shown belongs to the file as it was when it was opened. Reload it to see what the new one \
-                       does.";
-        self.notify_with(format!("The model {name} has changed"), details, vec![NoticeAction::ReloadModel]);
-    }
-
-    fn trust_model(&mut self, path: PathBuf) {
-        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::TrustModel(path.clone())));
-        self.model.pardon += 1;
-        self.want_model(Some(path));
-    }
-
-    /// A missing file is there now, so that its model can be opened; or why it is not.
-    fn file_placed(&mut self, missing: MissingFile, result: Result<(), String>) {
-        match result {
-            Ok(()) => self.want_model(Some(missing.model)),
-            Err(message) => {
-                let title = format!("Could not put {} beside the model", file_name(&missing.place));
-                let retry = NoticeAction::RetryModel(missing.model.clone());
-                self.notify_with(title, message, vec![NoticeAction::LocateFile(missing), retry]);
-            }
-        }
-    }
-
-    /// A card lies beside its model now, so that the model can be opened with it; or why not.
-    fn card_saved(&mut self, model: &Path, result: Result<(), String>) {
-        match result {
-            Ok(()) if self.model.wanted.as_deref() == Some(model) => self.reload_model(),
-            Ok(()) => {}
-            Err(message) => self.notify(format!("The card of {} was not saved", file_name(model)), message),
-        }
-    }
-
-    /// Back to the model that is open, if there is one.
-    fn cancel_opening(&mut self) {
-        if self.model.opening {
-            self.model.opening = false;
-            self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
-        }
-    }
-
-    /// What the wanted model runs on: what was wished for it, else what the program was started with.
-    fn set_provider(&mut self, choice: ProviderChoice) {
-        let Some(path) = &self.model.wanted else { return };
-        if choice == self.model.execution.provider.choice {
-            self.settings.providers.remove(path);
-        } else {
-            self.settings.providers.insert(path.clone(), choice);
-        }
-    }
-
-    fn execution_of(&self, model: &Path) -> Execution {
-        let mut execution = self.model.execution.clone();
-        if let Some(&choice) = self.settings.providers.get(model) {
-            execution.provider.choice = choice;
-        }
-        execution
-    }
-
-    /// Compares the CPU with `other` on all open images that can be read.
-    fn start_parity(&mut self, other: Execution) {
-        let Some(model) = &self.model.open else { return };
-        let readable = self.images.entries().iter().filter(|entry| entry.error.is_none());
-        let images = readable.map(|entry| (entry.id, entry.spec.clone())).collect();
-        let wish = ComparisonWish { number: 0, model: model.path.clone(), other, top_k: self.wanted_top_k(), images };
-        self.parity.begin(wish);
-    }
-
-    fn set_layer(&mut self, layer: usize) {
-        let before = self.view.layer;
-        self.view.layer = LayerIdx(layer);
-        self.clamp_view();
-        self.move_pin_to_grid_of(before);
-    }
-
-    /// A layer of another grid has another patch under the same place of the image.
-    fn move_pin_to_grid_of(&mut self, before: LayerIdx) {
-        let Some((shown, pinned)) = self.results.shown().zip(self.view.pinned) else { return };
-        let (from, to) = (shown.analysis.grid(before), shown.analysis.grid(self.view.layer));
-        if from != to {
-            self.view.pinned = from.zip(to).and_then(|(from, to)| {
-                let pixels = from.pixels_from_patch(pinned);
-                to.patch_from_pixel(pixels.x + pixels.width / 2.0, pixels.y + pixels.height / 2.0)
-            });
-        }
-    }
-
-    fn set_overlay_index(&mut self, index: usize) {
-        match self.settings.overlay {
-            OverlayKind::ChosenExpert => self.view.rank = index,
-            OverlayKind::GateProbability => self.view.gate_expert = index,
-            OverlayKind::GateEntropy | OverlayKind::GateMargin => {}
-        }
-        self.clamp_view();
-    }
-
-    fn move_pin(&mut self, rows: isize, cols: isize) {
-        let Some(grid) = self.results.shown().and_then(|shown| shown.analysis.grid(self.view.layer)) else { return };
-        let Some(pinned) = self.view.pinned else {
-            self.view.pinned = grid.patch_at(grid.rows / 2, grid.cols / 2);
-            return self.clamp_view();
-        };
-        let (row, col) = grid.row_col(pinned);
-        let to = |at: usize, by: isize, count: usize| at.saturating_add_signed(by).min(count.saturating_sub(1));
-        self.view.pinned = grid.patch_at(to(row, rows, grid.rows), to(col, cols, grid.cols));
-    }
-
-    fn set_top_k(&mut self, top_k: usize) {
-        if let Some(range) = self.model.open.as_ref().and_then(|model| model.card.top_k.as_ref()) {
-            self.top_k = Some(top_k.clamp(range.min, range.max));
-        }
-    }
-
-    fn clamp_view(&mut self) {
-        let layers = self.results.shown().map(|shown| shown.analysis.trace.layers.as_slice()).unwrap_or_default();
-        self.view.clamp(layers);
-    }
-
-    fn model_opened(&mut self, model: Arc<OpenModel>) {
-        self.model.opening = false;
-        for not_started in &model.not_started {
-            self.notify(format!("Running on {} instead", model.provider), not_started.to_string());
-        }
-        // A top-k that was chosen for another model means nothing for this one, and a comparison of another one neither.
-        let (path, version) = (model.path.clone(), model.version.clone());
-        let before = self.model.open.replace(model);
-        if before.as_ref().is_some_and(|before| before.path != path) {
-            self.top_k = None;
-        }
-        if before.is_some_and(|before| before.version != version) {
-            self.parity.clear();
-        }
-    }
-
-    /// The model that was open before stays.
-    fn model_failed(&mut self, path: &Path, message: String, actions: Vec<NoticeAction>) {
-        self.model.opening = false;
-        self.updating = false;
-        if self.model.wanted.as_deref() == Some(path) {
-            self.model.wanted = self.model.open.as_ref().map(|model| model.path.clone());
-            self.settings.model = self.model.wanted.clone().filter(|path| Some(path) != self.default_model.as_ref());
-        }
-        self.notify_with(format!("Could not open the model {}", file_name(path)), message, actions);
-    }
-
-    fn image_decoded(&mut self, image: ImageId, decoded: Arc<DecodedImage>) {
-        if let Some(entry) = self.images.get_mut(image) {
-            entry.size = Some([decoded.width, decoded.height]);
-        }
-        self.decoded = Some((image, decoded));
-    }
-
-    /// What was shown stays; the image keeps its place in the list, marked.
-    fn image_failed(&mut self, image: ImageId, message: String) {
-        self.updating = false;
-        let Some(entry) = self.images.get_mut(image) else { return };
-        let title = format!("Could not open {}", entry.title);
-        entry.error = Some(message.clone());
-        let shown = self.results.shown().map(|shown| shown.image);
-        if let Some(shown) = shown.filter(|shown| self.images.get(*shown).is_some()) {
-            self.images.select(shown);
-        }
-        self.notify(title, message);
-    }
-
-    fn analysed(&mut self, outcome: Outcome) {
-        if !self.is_wanted(&outcome) {
-            return self.results.compare(outcome);
-        }
-        if let (Some(entry), Some(best)) =
-            (self.images.get_mut(outcome.image), outcome.analysis.predictions.first().cloned())
-        {
-            entry.best = Some((best.label, best.probability));
-        }
-        self.point_out_oddities(&outcome);
-        if self.results.shown().is_none() {
-            // Early layers follow colours and edges, late ones mix the whole image: the middle explains itself best.
-            self.view.layer.0 = self.first_layer.unwrap_or(outcome.analysis.trace.layers.len() / 2);
-        }
-        self.results.show(outcome);
-        self.clamp_view();
-    }
-
-    /// Says it once for a model: the panels count for each layer, and most images would repeat it.
-    fn point_out_oddities(&mut self, outcome: &Outcome) {
-        const MOST: usize = 4;
-        if self.odd.as_ref() == Some(&outcome.model.version) {
-            return;
-        }
-        let mut oddities = outcome.analysis.oddities(&outcome.model);
-        if oddities.is_empty() {
-            return;
-        }
-        let more = oddities.len().saturating_sub(MOST);
-        oddities.truncate(MOST);
-        oddities.extend((more > 0).then(|| format!("and {more} more")));
-        self.odd = Some(outcome.model.version.clone());
-        self.notify("The model gives values that cannot be", oddities.join(". "));
-    }
-
-    fn is_wanted(&self, outcome: &Outcome) -> bool {
-        let current = self.images.current().map(|entry| entry.id);
-        Some(outcome.image) == current
-            && Some(&outcome.model.path) == self.model.wanted.as_ref()
-            && outcome.model.execution == self.execution_of(&outcome.model.path)
-            && outcome.analysis.top_k == self.wanted_top_k()
-    }
 }
 
 #[cfg(test)]

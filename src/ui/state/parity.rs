@@ -1,6 +1,8 @@
 //! The comparison with another provider: what was asked for, how far it is, and what came out.
 
+use super::AppState;
 use crate::analysis::{ComparisonEvent, ComparisonWish, ImageId, Parity, ParitySum};
+use crate::engine::Execution;
 
 /// What is compared, and the results so far.
 #[derive(Debug, Default)]
@@ -87,5 +89,16 @@ impl ParityState {
         self.wish.as_ref().filter(|wish| wish.top_k == top_k)?;
         let (_, result) = self.images.iter().find(|(id, _)| *id == image)?;
         result.as_ref().ok()
+    }
+}
+
+impl AppState {
+    /// Compares the CPU with `other` on all open images that can be read.
+    pub(super) fn start_parity(&mut self, other: Execution) {
+        let Some(model) = &self.model.open else { return };
+        let readable = self.images.entries().iter().filter(|entry| entry.error.is_none());
+        let images = readable.map(|entry| (entry.id, entry.spec.clone())).collect();
+        let wish = ComparisonWish { number: 0, model: model.path.clone(), other, top_k: self.wanted_top_k(), images };
+        self.parity.begin(wish);
     }
 }

@@ -28,6 +28,7 @@ pub(in crate::ui) fn analysis_of(layers: Vec<LayerRouting>, rows: usize, cols: u
     Analysis {
         image: Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width, height, rgba }),
         top_k: None,
+        change: RoutingChange::default(),
         seen,
         places: (0..layers.len()).map(|source| LayerPlace { tokens, source }).collect(),
         unreadable: Vec::new(),
@@ -129,7 +130,7 @@ fn the_old_result_stays_until_the_wanted_one_is_there() {
     let image = fixture.current();
     let at_two = fixture.result(image, 2);
     fixture.state.apply(Command::SetTopK(4));
-    assert_eq!((fixture.shown(), fixture.state.wanted().top_k), (Some(at_two), Some(4)));
+    assert_eq!((fixture.shown(), fixture.state.wanted().setting.top_k), (Some(at_two), Some(4)));
     fixture.result(image, 3);
     assert_eq!(fixture.shown(), Some(at_two), "three experts were wanted by nobody any more");
     let at_four = fixture.result(image, 4);

@@ -1,5 +1,6 @@
 //! What the person looks at: which layer, which overlay, which expert or patch is picked out.
 
+use super::AppState;
 use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchIdx};
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +122,52 @@ impl View {
     /// Lights one expert; the same one again lights all.
     pub fn toggle_lit(&mut self, expert: ExpertIdx) {
         self.lit_expert = if self.lit_expert == Some(expert) { None } else { Some(expert) };
+    }
+}
+
+impl AppState {
+    pub(super) fn set_layer(&mut self, layer: usize) {
+        let before = self.view.layer;
+        self.view.layer = LayerIdx(layer);
+        self.clamp_view();
+        self.move_pin_to_grid_of(before);
+    }
+
+    /// A layer of another grid has another patch under the same place of the image.
+    fn move_pin_to_grid_of(&mut self, before: LayerIdx) {
+        let Some((shown, pinned)) = self.results.shown().zip(self.view.pinned) else { return };
+        let (from, to) = (shown.analysis.grid(before), shown.analysis.grid(self.view.layer));
+        if from != to {
+            self.view.pinned = from.zip(to).and_then(|(from, to)| {
+                let pixels = from.pixels_from_patch(pinned);
+                to.patch_from_pixel(pixels.x + pixels.width / 2.0, pixels.y + pixels.height / 2.0)
+            });
+        }
+    }
+
+    pub(super) fn set_overlay_index(&mut self, index: usize) {
+        match self.settings.overlay {
+            OverlayKind::ChosenExpert => self.view.rank = index,
+            OverlayKind::GateProbability => self.view.gate_expert = index,
+            OverlayKind::GateEntropy | OverlayKind::GateMargin => {}
+        }
+        self.clamp_view();
+    }
+
+    pub(super) fn move_pin(&mut self, rows: isize, cols: isize) {
+        let Some(grid) = self.results.shown().and_then(|shown| shown.analysis.grid(self.view.layer)) else { return };
+        let Some(pinned) = self.view.pinned else {
+            self.view.pinned = grid.patch_at(grid.rows / 2, grid.cols / 2);
+            return self.clamp_view();
+        };
+        let (row, col) = grid.row_col(pinned);
+        let to = |at: usize, by: isize, count: usize| at.saturating_add_signed(by).min(count.saturating_sub(1));
+        self.view.pinned = grid.patch_at(to(row, rows, grid.rows), to(col, cols, grid.cols));
+    }
+
+    pub(super) fn clamp_view(&mut self) {
+        let layers = self.results.shown().map(|shown| shown.analysis.trace.layers.as_slice()).unwrap_or_default();
+        self.view.clamp(layers);
     }
 }
 

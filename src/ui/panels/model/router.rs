@@ -40,15 +40,9 @@ pub(super) fn router_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &OpenModel, at: u
     weights_ui(ui, router);
 }
 
-/// The layer that shows this router: the one that names it, or that reads its tensors.
+/// The layer that shows this router.
 fn layer_of(model: &OpenModel, router: &Router) -> Option<LayerIdx> {
-    let names: Vec<&str> = router.tensors.named().map(|(_, tensor)| tensor.name.as_str()).collect();
-    let shows = |layer: &ShownLayer| {
-        let card = &layer.card;
-        let tensors = [&card.gate_probs, &card.expert_ids, &card.combine_weights].into_iter().chain(&card.gate_logits);
-        card.router.as_ref() == Some(&router.name) || tensors.into_iter().any(|name| names.contains(&name.as_str()))
-    };
-    model.layers.iter().position(shows).map(LayerIdx)
+    model.layers.iter().position(|layer| layer.shows(router)).map(LayerIdx)
 }
 
 /// Where the numbers of the picture come from.
