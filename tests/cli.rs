@@ -215,6 +215,43 @@ fn a_mixture_without_a_card_is_classified_with_its_routing() {
 }
 
 #[test]
+fn a_changed_routing_is_recorded_and_said() {
+    let classify = |more: &[&str]| {
+        let (code, out, errors) = run(moescope().arg("classify").arg(sample("cat.jpg")).args(more));
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{more:?}");
+        out
+    };
+    let record = |more: &[&str]| json_lines(&classify(&[&["--json"], more].concat())).remove(0);
+    let plain = record(&[]);
+    assert_eq!(plain["routing_change"], serde_json::json!([]));
+    let changed = record(&["--ban", "2:3,3:0", "--ban", "2:5", "--drop-rank", "4:2"]);
+    let layers = |at: usize, banned: &[u32], ranks: &[u32]| {
+        let name = &plain["layers"][at]["name"];
+        serde_json::json!({"layer": at + 1, "name": name, "banned": banned, "ranks_left_out": ranks})
+    };
+    let expected = serde_json::json!([layers(1, &[3, 5], &[]), layers(2, &[0], &[]), layers(3, &[], &[2])]);
+    assert_eq!(changed["routing_change"], expected);
+    let load = |layer: usize| floats(&changed["layers"][layer]["load"]);
+    assert_eq!((load(1)[3], load(1)[5], load(2)[0]), (0.0, 0.0, 0.0));
+    assert_eq!(changed["layers"][3]["metrics"]["dropped"], 196, "each patch has lost its second expert");
+    assert_eq!(changed["layers"][0], plain["layers"][0]);
+    assert_ne!(changed["predictions"], plain["predictions"]);
+    let name = plain["layers"][1]["name"].as_str().unwrap();
+    let text = classify(&["--ban", &format!("{name}:3")]);
+    assert!(text.contains("Changed routing: expert 3 banned in layer 2; not what the model does by itself"), "{text}");
+    assert!(!classify(&[]).contains("Changed"));
+}
+
+#[test]
+fn a_control_that_was_not_proved_is_a_failure_with_the_reason() {
+    let model = Path::new(ROOT).join("models/zoo/rows/contrib-moe/model.onnx");
+    let (code, out, errors) =
+        run(moescope().arg("classify").arg(sample("cat.jpg")).arg("--model").arg(&model).args(["--ban", "1:0"]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains("MoE operator"), "{errors}");
+}
+
+#[test]
 fn a_classifier_without_card_or_routers_still_classifies() {
     let model = Path::new(ROOT).join("tests/fixtures/models/tiny_classifier.onnx");
     let mut command = moescope();
@@ -254,6 +291,11 @@ fn a_command_line_that_cannot_be_is_usage() {
         (&["classify", cat, "--top-k", "0"], "--top-k"),
         (&["classify", cat, "--top-k", "9999"], "top-k must be between 1 and"),
         (&["classify", cat, "--threads", "none"], "--threads"),
+        (&["classify", cat, "--ban", "2"], "such as 2:3"),
+        (&["classify", cat, "--ban", "9:0"], "there is no layer 9"),
+        (&["classify", cat, "--ban", "2:8"], "there is no expert 8"),
+        (&["classify", cat, "--drop-rank", "2:0"], "counted from 1"),
+        (&["classify", cat, "--drop-rank", "2:1,2:2"], "keep one"),
         (&["classify", cat, "--colour"], "--colour"),
         (&["bench", "--runs", "0"], "--runs"),
     ] {

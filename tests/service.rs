@@ -1,7 +1,8 @@
 //! The window's background worker with the real default model: the latest wish wins, and nothing is done twice.
 
 use moescope::analysis::{
-    AnalysisService, Comparison, ComparisonEvent, ComparisonWish, Event, ImageId, ImageSpec, ModelWish, Outcome, Wanted,
+    AnalysisService, Comparison, ComparisonEvent, ComparisonWish, Event, ImageId, ImageSpec, ModelWish, Outcome,
+    Setting, Wanted,
 };
 use moescope::engine::{Engine, EngineOptions, Execution, Isolation, Provider};
 use moescope::input::SAMPLES;
@@ -24,7 +25,8 @@ fn wish_for(model: &Path, reload: u64) -> ModelWish {
 
 fn wish(sample: usize, top_k: usize) -> Wanted {
     let image = (ImageId(sample as u64), ImageSpec::Sample(SAMPLES[sample].id));
-    Wanted { model: Some(wish_for(&model(), 0)), image: Some(image), top_k: Some(top_k), compare: false }
+    let setting = Setting::of_top_k(Some(top_k));
+    Wanted { model: Some(wish_for(&model(), 0)), image: Some(image), setting, compare: false }
 }
 
 /// Every event up to the first one that `last` accepts.

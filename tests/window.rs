@@ -4,6 +4,8 @@
 
 #[path = "window/card_sheet.rs"]
 mod card_sheet;
+#[path = "window/change_routing.rs"]
+mod change_routing;
 #[path = "window/missing_weights.rs"]
 mod missing_weights;
 #[path = "window/model_sheet.rs"]

@@ -1,11 +1,13 @@
 //! Commands and events against the state, without a window, a worker or a GPU.
 
 use super::*;
-use crate::analysis::{Analysis, LayerPlace, LayerStats, ModelVersion, OutcomeId, StageSeconds, TokenPlace};
-use crate::engine::{ModelHandle, Provider};
+use crate::analysis::{
+    Analysis, LayerOffer, LayerPlace, LayerStats, ModelVersion, OpenModel, OutcomeId, StageSeconds, TokenPlace,
+};
+use crate::engine::{Execution, ModelHandle, Provider};
 use crate::input::ImageSource;
 use crate::model::{CardSource, ModelCard, ModelDescription};
-use crate::routing::{ExpertIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingTrace, TopK};
+use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingTrace, TopK};
 
 const NUM_EXPERTS: usize = 4;
 
@@ -154,6 +156,78 @@ fn top_k_stays_in_the_range_of_the_model() {
     assert_eq!(fixture.state.wanted_top_k(), Some(1));
     fixture.state.apply(Command::SetTopK(99));
     assert_eq!(fixture.state.wanted_top_k(), Some(NUM_EXPERTS));
+}
+
+/// The result of a change, for the image and top-k that are wanted.
+fn result_of(fixture: &mut Fixture, change: &RoutingChange) -> OutcomeId {
+    fixture.next += 1;
+    let (id, image) = (OutcomeId(fixture.next), fixture.current());
+    let top_k = fixture.state.wanted_top_k().unwrap();
+    let analysis = Arc::new(Analysis { change: change.clone(), ..analysis(top_k) });
+    fixture.state.hear(Event::Analysed(Outcome { id, image, model: Arc::clone(&fixture.model), analysis }));
+    id
+}
+
+#[test]
+fn a_change_is_part_of_the_wish_and_only_its_own_result_is_shown() {
+    let mut fixture = Fixture::new();
+    let itself = result_of(&mut fixture, &RoutingChange::default());
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(3)));
+    let change = fixture.state.wanted().setting.change;
+    assert!(change.is_banned(1, ExpertIdx(3)), "in the layer on screen");
+    result_of(&mut fixture, &RoutingChange::default());
+    assert_eq!(fixture.shown(), Some(itself), "the unchanged one was shown already");
+    let changed = result_of(&mut fixture, &change);
+    let unchanged = fixture.state.results.unchanged().unwrap();
+    assert_eq!((fixture.shown(), unchanged.changed.len()), (Some(changed), 2));
+    assert_eq!(unchanged.changed[0].unwrap().changed_share, 0.0);
+    fixture.state.apply(Command::ResetRouting);
+    assert!(fixture.state.wanted().setting.change.is_none() && fixture.state.is_changed(), "the picture is not yet");
+    let again = result_of(&mut fixture, &RoutingChange::default());
+    assert_eq!((fixture.shown(), fixture.state.is_changed()), (Some(again), false));
+    assert!(fixture.state.results.unchanged().is_none());
+}
+
+#[test]
+fn as_many_experts_and_ranks_are_left_as_each_token_takes() {
+    let mut fixture = Fixture::new();
+    result_of(&mut fixture, &RoutingChange::default());
+    for expert in [0, 1, 2, 9] {
+        fixture.state.apply(Command::ToggleBan(ExpertIdx(expert)));
+    }
+    let banned: Vec<ExpertIdx> = fixture.state.bans_wanted().collect();
+    assert_eq!(banned, [ExpertIdx(0), ExpertIdx(1)], "two of four are left at k = 2");
+    assert!(fixture.state.ban_obstacle().unwrap().contains("takes 2 experts"));
+    for rank in [1, 0, 7] {
+        fixture.state.apply(Command::ToggleRank(rank));
+    }
+    assert!(fixture.state.is_rank_out_wanted(1) && !fixture.state.is_rank_out_wanted(0), "one has to stay");
+    fixture.state.apply(Command::SetTopK(1));
+    assert!(!fixture.state.is_rank_out_wanted(1), "there is no second rank any more");
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(0)));
+    assert!(!fixture.state.is_ban_wanted(ExpertIdx(0)), "banned once more is allowed again");
+}
+
+#[test]
+fn a_change_that_was_refused_or_belongs_to_another_model_is_no_more() {
+    let mut fixture = Fixture::new();
+    result_of(&mut fixture, &RoutingChange::default());
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(3)));
+    let change = fixture.state.wanted().setting.change;
+    fixture.state.hear(Event::ChangeRefused { change: change.clone(), message: "it was not proved".into() });
+    assert!(fixture.state.wanted().setting.change.is_none());
+    assert_eq!(fixture.state.notices[0].details, "it was not proved");
+    let offer = |ban: Result<(), String>| LayerOffer { ban, ranks: Ok(()) };
+    let offers = [offer(Ok(())), offer(Err("not this one".into()))].into();
+    fixture.state.hear(Event::Offers { model: fixture.model.version.clone(), offers });
+    assert_eq!(fixture.state.ban_obstacle().as_deref(), Some("not this one"));
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(3)));
+    assert!(fixture.state.wanted().setting.change.is_none());
+    fixture.state.apply(Command::SelectLayer(LayerIdx(0)));
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(3)));
+    assert!(!fixture.state.wanted().setting.change.is_none());
+    fixture.state.hear(Event::ModelOpened(Arc::new(open_model("other.onnx"))));
+    assert!(fixture.state.wanted().setting.change.is_none());
 }
 
 #[test]

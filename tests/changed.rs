@@ -1,0 +1,227 @@
+//! Changing the routing of an open model: what comes out is what PyTorch gives (models/zoo/changed.py), what is not changed
+//! stays bit by bit, and what cannot be changed says why.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
+
+#[path = "zoo/row.rs"]
+mod row;
+
+use moescope::analysis::{Analysis, AnalysisError, ChangeError, OpenModel, RoutingChange, Setting, analyse_with};
+use moescope::engine::{Engine, EngineOptions, Execution, Provider, Tensor, TensorData};
+use moescope::input::{DecodedImage, ImageSource, InputTensor, decode_sample, preprocess};
+use moescope::model::default_model_path;
+use moescope::routing::{ExpertIdx, LayerRouting, PatchIdx, PixelRect, top_indices};
+use row::{Row, rows};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How far outputs may be from PyTorch's, relative to the largest.
+const TOLERANCE: f64 = 1e-4;
+
+fn open(engine: &Engine, path: &Path) -> OpenModel {
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    OpenModel::open(engine, path, &execution).unwrap()
+}
+
+fn opened(engine: &Engine, row: &str) -> OpenModel {
+    let row = rows().into_iter().find(|other| other.name == row).unwrap();
+    open(engine, &row.model_path())
+}
+
+/// Without one expert in these layers.
+fn banned(layers: impl IntoIterator<Item = usize>, expert: usize) -> RoutingChange {
+    let mut change = RoutingChange::default();
+    layers.into_iter().for_each(|layer| change.toggle_expert(layer, ExpertIdx(expert as u32)));
+    change
+}
+
+fn left_out(layer: usize, rank: usize) -> RoutingChange {
+    let mut change = RoutingChange::default();
+    change.toggle_rank(layer, rank);
+    change
+}
+
+/// The outputs of a setting for input 0 of a row.
+fn outputs(engine: &Engine, model: &OpenModel, row: &Row, setting: &Setting) -> Result<Vec<Tensor>, AnalysisError> {
+    let golden = row.golden().inputs(0);
+    let image = golden.iter().find(|input| input.name == model.card.input.name).unwrap();
+    let TensorData::F32(pixels) = &image.data else { panic!("{image:?}") };
+    let seen = PixelRect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
+    let tensor = InputTensor { shape: image.shape.clone().try_into().unwrap(), data: Arc::from(&**pixels), seen };
+    let mut request = model.request(engine, &tensor, setting)?;
+    for input in golden {
+        request.inputs.retain(|other| other.name != input.name);
+        request.inputs.push(input);
+    }
+    Ok(engine.run(&request)?.outputs)
+}
+
+/// Compares what `changed.npz` has under `prefix` with outputs; how many there were.
+fn compare(row: &Row, prefix: &str, outputs: &[Tensor]) -> usize {
+    let mut changed = row.changed().unwrap();
+    let mut compared = 0;
+    for output in outputs {
+        let Some(expected) = changed.floats(&format!("{prefix}.{}", output.name)) else { continue };
+        let TensorData::F32(found) = &output.data else { panic!("{output:?}") };
+        let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+        let difference = found.iter().zip(&expected).fold(0.0, |max: f64, (a, b)| max.max((f64::from(*a) - b).abs()));
+        assert!(difference <= TOLERANCE * largest, "{} {prefix}: {difference} of {largest}", row.name);
+        compared += 1;
+    }
+    compared
+}
+
+#[test]
+fn a_banned_expert_and_another_k_give_what_pytorch_gives() {
+    let engine = Engine::start(EngineOptions::default());
+    let (mut by_ban, mut by_k) = (BTreeSet::new(), BTreeSet::new());
+    for row in rows().iter().filter(|row| row.changed().is_some()) {
+        let number = |name: &str| row.changed().unwrap().floats(name).map(|value| *value.first().unwrap() as usize);
+        let model = open(&engine, &row.model_path());
+        let offers = model.known_offers().unwrap();
+        if let Some(expert) = number("expert").filter(|_| offers.iter().all(|offer| offer.ban.is_ok())) {
+            let setting = Setting { top_k: None, change: banned(0..model.layers.len(), expert) };
+            assert!(compare(row, "banned", &outputs(&engine, &model, row, &setting).unwrap()) > 0, "{}", row.name);
+            by_ban.insert(row.name.clone());
+        }
+        if let Some(k) = number("k").filter(|k| model.card.top_k.as_ref().is_some_and(|range| range.max >= *k)) {
+            let found = outputs(&engine, &model, row, &Setting::of_top_k(Some(k))).unwrap();
+            assert!(compare(row, "top_k", &found) > 0, "{}", row.name);
+            by_k.insert(row.name.clone());
+        }
+        model.close(&engine);
+    }
+    assert!(by_ban.len() >= 15, "{by_ban:?}");
+    assert!(by_k.len() >= 15 && by_k.contains("contrib-moe") && by_k.contains("contrib-moe-swiglu"), "{by_k:?}");
+}
+
+fn photo(model: &OpenModel) -> (Arc<DecodedImage>, InputTensor) {
+    let image = decode_sample("cat").unwrap();
+    let tensor = preprocess(&image, &model.card.input).unwrap();
+    (Arc::new(image), tensor)
+}
+
+/// The experts that a token takes by itself from its gate probabilities, with their weights: the bundled model's rule.
+fn by_hand(layer: &LayerRouting, patch: PatchIdx, banned: ExpertIdx) -> Vec<(ExpertIdx, f32)> {
+    let gates = layer.gate_probs_of(patch);
+    let order = top_indices(gates, gates.len()).into_iter().filter(|&expert| expert != banned.0 as usize);
+    let best: Vec<usize> = order.take(layer.top_k()).collect();
+    let sum: f32 = best.iter().map(|&expert| gates[expert]).sum();
+    best.into_iter().map(|expert| (ExpertIdx(expert as u32), gates[expert] / sum)).collect()
+}
+
+/// Its card names outputs, so that nothing is edited when it is opened.
+#[test]
+fn the_bundled_model_is_edited_when_a_change_is_asked_for_and_its_own_runs_stay() {
+    let engine = Engine::start(EngineOptions::default());
+    let model = open(&engine, &default_model_path().unwrap());
+    assert_eq!(model.known_offers(), None);
+    let (image, tensor) = photo(&model);
+    let run = |top_k: usize, change: RoutingChange| -> Analysis {
+        analyse_with(&engine, &model, &image, &tensor, &Setting { top_k: Some(top_k), change }).unwrap()
+    };
+    let itself = run(2, RoutingChange::default());
+    let (layer, expert) = (2, itself.trace.layers[2].experts()[0]);
+    let changed = run(2, banned([layer], expert.0 as usize));
+    assert_eq!(changed.trace.layers[..layer], itself.trace.layers[..layer], "earlier layers cannot know");
+    let (now, then) = (&changed.trace.layers[layer], &itself.trace.layers[layer]);
+    assert_eq!(now.gate_probs(), then.gate_probs(), "the gate itself is as it was");
+    for patch in now.patches() {
+        let expected = by_hand(then, patch, expert);
+        assert_eq!(now.experts_of(patch), expected.iter().map(|choice| choice.0).collect::<Vec<_>>());
+        let apart = now.weights_of(patch).iter().zip(&expected).map(|(found, (_, weight))| (found - weight).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5, "{patch:?}");
+    }
+    assert_ne!(changed.trace.layers[3], itself.trace.layers[3], "a change in one layer changes every later one");
+    assert_eq!(changed.change_in_words(), format!("expert {} banned in layer 3", expert.0));
+    assert!(changed.oddities(&model).is_empty());
+
+    let one = run(2, left_out(layer, 1));
+    assert!(one.trace.layers[layer].patches().all(|patch| one.trace.layers[layer].weights_of(patch)[1] == 0.0));
+    assert_eq!(one.trace.layers[layer].experts(), then.experts(), "they are chosen, and have no say");
+    assert!(model.offers(&engine).unwrap().iter().all(|offer| offer.ban.is_ok() && offer.ranks.is_ok()));
+    let again = run(2, RoutingChange::default());
+    assert_eq!((&again.logits, &again.trace), (&itself.logits, &itself.trace), "bit by bit");
+    assert!(again.change_in_words().is_empty());
+}
+
+/// Ranks that are left out everywhere are a lower k, where the rule renormalises what is left.
+#[test]
+fn without_its_last_ranks_a_model_is_the_model_of_a_lower_k() {
+    let engine = Engine::start(EngineOptions::default());
+    let model = open(&engine, &default_model_path().unwrap());
+    let (image, tensor) = photo(&model);
+    let mut change = RoutingChange::default();
+    for layer in 0..model.layers.len() {
+        change.toggle_rank(layer, 1);
+        change.toggle_rank(layer, 2);
+    }
+    let run = |setting: Setting| analyse_with(&engine, &model, &image, &tensor, &setting).unwrap().logits;
+    let (ranks, k) = (run(Setting { top_k: Some(3), change }), run(Setting::of_top_k(Some(1))));
+    let apart = ranks.iter().zip(&k).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-4, "{apart}");
+}
+
+/// ONNX Runtime's MoE operators: another k is another graph, and what the window shows has as many experts.
+#[test]
+fn operators_have_a_session_for_each_k() {
+    let engine = Engine::start(EngineOptions::default());
+    for row in ["contrib-moe", "contrib-moe-swiglu", "contrib-qmoe", "contrib-qmoe-4bit"] {
+        let model = opened(&engine, row);
+        let range = model.card.top_k.clone().unwrap();
+        assert!(model.controls.top_k_in_nodes() && range.max > range.default, "{row}: {range:?}");
+        let rgba = (0..64 * 48 * 4).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let image = Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 64, height: 48, rgba });
+        let tensor = preprocess(&image, &model.card.input).unwrap();
+        let run = |k: usize| analyse_with(&engine, &model, &image, &tensor, &Setting::of_top_k(Some(k))).unwrap();
+        // More of them than are kept, there and back.
+        let all: Vec<Analysis> = (range.min..=range.max).map(run).collect();
+        for (k, first) in (range.min..=range.max).zip(&all) {
+            let chosen: BTreeSet<usize> =
+                first.trace.layers.iter().flat_map(|layer| layer.patches().map(|patch| layer.experts_of(patch).len())).collect();
+            assert_eq!(chosen, [k].into(), "{row}");
+            assert_eq!(run(k).logits, first.logits, "{row} at {k}");
+        }
+        assert!(all.windows(2).all(|pair| pair[0].logits != pair[1].logits), "{row}: each k gives something else");
+        let offers = model.known_offers().unwrap();
+        let reason = offers[0].ban.clone().unwrap_err();
+        assert!(reason.contains("MoE operator"), "{reason}");
+        let request = model.request(&engine, &tensor, &Setting::of_top_k(Some(range.max))).unwrap();
+        model.close(&engine);
+        assert!(engine.run(&request).is_err(), "{row}: its sessions are unloaded");
+    }
+}
+
+#[test]
+fn what_cannot_be_changed_says_why() {
+    let engine = Engine::start(EngineOptions::default());
+    let refusal = |model: &OpenModel, top_k: Option<usize>, change: RoutingChange| {
+        match model.checked(&engine, Setting { top_k, change }) {
+            Err(AnalysisError::Change(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let bundled = open(&engine, &default_model_path().unwrap());
+    for (top_k, change, words) in [
+        (2, banned([9], 0), "there is no layer 10: this model has the layers 1 to 4"),
+        (2, banned([1], 8), "there is no expert 8"),
+        (8, banned([1], 3), "7 experts"),
+        (2, left_out(1, 2), "there is no rank 3"),
+        (1, left_out(1, 0), "keep one"),
+    ] {
+        let error = refusal(&bundled, Some(top_k), change);
+        assert!(error.is_usage() && error.to_string().contains(words), "{error}");
+    }
+    for (row, change, words) in [
+        ("soft-moe", banned([0], 1), "no choice to change"),
+        ("vmoe-expert-choice", banned([0], 1), "no expert can be left out"),
+        ("contrib-qmoe", banned([0], 1), "MoE operator"),
+        ("frozen-hit-experts", banned([0], 1), "."),
+        ("switch", left_out(0, 0), "by its very operator"),
+    ] {
+        let error = refusal(&opened(&engine, row), None, change);
+        assert!(matches!(error, ChangeError::Refused { .. } | ChangeError::Model { .. }) && !error.is_usage(), "{row}");
+        assert!(error.to_string().contains(words), "{row}: {error}");
+    }
+}
