@@ -178,8 +178,12 @@ fn operators_have_a_session_for_each_k() {
         // More of them than are kept, there and back.
         let all: Vec<Analysis> = (range.min..=range.max).map(run).collect();
         for (k, first) in (range.min..=range.max).zip(&all) {
-            let chosen: BTreeSet<usize> =
-                first.trace.layers.iter().flat_map(|layer| layer.patches().map(|patch| layer.experts_of(patch).len())).collect();
+            let chosen: BTreeSet<usize> = first
+                .trace
+                .layers
+                .iter()
+                .flat_map(|layer| layer.patches().map(|patch| layer.experts_of(patch).len()))
+                .collect();
             assert_eq!(chosen, [k].into(), "{row}");
             assert_eq!(run(k).logits, first.logits, "{row} at {k}");
         }
@@ -196,11 +200,11 @@ fn operators_have_a_session_for_each_k() {
 #[test]
 fn what_cannot_be_changed_says_why() {
     let engine = Engine::start(EngineOptions::default());
-    let refusal = |model: &OpenModel, top_k: Option<usize>, change: RoutingChange| {
-        match model.checked(&engine, Setting { top_k, change }) {
-            Err(AnalysisError::Change(error)) => error,
-            other => panic!("{other:?}"),
-        }
+    let refusal = |model: &OpenModel, top_k: Option<usize>, change: RoutingChange| match model
+        .checked(&engine, Setting { top_k, change })
+    {
+        Err(AnalysisError::Change(error)) => error,
+        other => panic!("{other:?}"),
     };
     let bundled = open(&engine, &default_model_path().unwrap());
     for (top_k, change, words) in [

@@ -80,7 +80,11 @@ fn a_change_is_proved_once_cached_and_compared_with_the_model_as_it_is() {
     let changed = settled(&service, wish(2, &banned(&[3])));
     assert_eq!(offers(&changed), 1);
     let [first, second] = outcomes(&changed)[..] else { panic!("{changed:?}") };
-    assert_eq!((&first.analysis.change, second.id), (&banned(&[3]), ids(&before)[0]), "the unchanged one is still there");
+    assert_eq!(
+        (&first.analysis.change, second.id),
+        (&banned(&[3]), ids(&before)[0]),
+        "the unchanged one is still there"
+    );
     let layer = &first.analysis.trace.layers[1];
     assert!(layer.patches().all(|patch| !layer.experts_of(patch).contains(&ExpertIdx(3))));
     let had = |patch: PatchIdx| second.analysis.trace.layers[1].experts_of(patch).contains(&ExpertIdx(3));
@@ -104,9 +108,7 @@ fn the_last_of_many_changes_is_fulfilled_last() {
     }
     let last = banned(&[7]);
     service.want(wish(4, &last));
-    let is_last = |event: &Event| {
-        matches!(event, Event::Analysed(outcome) if outcome.analysis.change == last && outcome.analysis.top_k == Some(4))
-    };
+    let is_last = |event: &Event| matches!(event, Event::Analysed(outcome) if outcome.analysis.change == last && outcome.analysis.top_k == Some(4));
     let events = events_until(&service, is_last);
     assert!(outcomes(&events).len() < 60, "most were replaced before they were taken up");
     let rest = events_until(&service, |event| matches!(event, Event::Idle));
@@ -129,7 +131,9 @@ fn a_change_that_is_taken_back_while_it_is_proved_is_given_up() {
 fn every_k_for_which_enough_experts_are_left_is_run_with_the_change() {
     let service = service();
     let events = settled(&service, Wanted { compare: true, ..wish(2, &banned(&[3])) });
-    let runs = outcomes(&events).into_iter().map(|outcome| (outcome.analysis.top_k.unwrap(), outcome.analysis.change.is_none()));
+    let runs = outcomes(&events)
+        .into_iter()
+        .map(|outcome| (outcome.analysis.top_k.unwrap(), outcome.analysis.change.is_none()));
     assert_eq!(runs.collect::<Vec<_>>(), [(2, false), (2, true), (1, false), (4, false)], "8 of 8 cannot be");
 }
 
@@ -138,11 +142,9 @@ fn a_change_that_cannot_be_is_refused_and_says_why() {
     let service = service();
     let mut none_left = RoutingChange::default();
     none_left.toggle_rank(1, 0);
-    for (top_k, change, reason) in [
-        (8, banned(&[3]), "each token takes 8"),
-        (2, banned(&[9]), "there is no expert 9"),
-        (1, none_left, "keep one"),
-    ] {
+    for (top_k, change, reason) in
+        [(8, banned(&[3]), "each token takes 8"), (2, banned(&[9]), "there is no expert 9"), (1, none_left, "keep one")]
+    {
         service.want(wish(top_k, &change));
         let events = events_until(&service, |event| matches!(event, Event::ChangeRefused { .. }));
         let Some(Event::ChangeRefused { change: refused, message }) = events.last() else { panic!("{events:?}") };

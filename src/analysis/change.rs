@@ -155,7 +155,8 @@ impl RoutingChange {
         let of_layer = |(&layer, change): (&usize, &LayerChange)| {
             let experts = named("expert", change.banned.iter().map(|expert| expert.0 as usize));
             let ranks = named("rank", change.left_out.iter().map(|rank| rank + 1));
-            let parts = [experts.map(|experts| format!("{experts} banned")), ranks.map(|ranks| format!("{ranks} left out"))];
+            let parts =
+                [experts.map(|experts| format!("{experts} banned")), ranks.map(|ranks| format!("{ranks} left out"))];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             format!("{} in {}", parts.join(" and "), name_of(layer))
         };

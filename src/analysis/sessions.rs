@@ -87,10 +87,11 @@ impl OpenModel {
         let again = self.read_again().map_err(|reason| ChangeError::Model { reason })?;
         let shown = LayerPlan::new(&self.card, &self.routers, &self.description).tensors();
         let plan = InstrumentPlan { operator_top_k: Some(top_k), ..InstrumentPlan::only(shown) };
-        let (loaded, _) = load_with_operator_top_k(engine, &self.original(&again), &plan).map_err(|error| match error {
-            EditError::Engine(error) => AnalysisError::Engine(error),
-            other => ChangeError::Model { reason: other.to_string() }.into(),
-        })?;
+        let (loaded, _) =
+            load_with_operator_top_k(engine, &self.original(&again), &plan).map_err(|error| match error {
+                EditError::Engine(error) => AnalysisError::Engine(error),
+                other => ChangeError::Model { reason: other.to_string() }.into(),
+            })?;
         if let Some(oldest) = sessions.insert(top_k, loaded.model) {
             engine.unload(oldest)?;
         }

@@ -20,7 +20,8 @@ impl FromStr for LayerPick {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.rsplit_once(':').and_then(|(layer, number)| Some((layer, number.parse().ok()?)));
-        let (layer, number) = parts.filter(|(layer, _)| !layer.is_empty()).ok_or("a layer and a number are needed, such as 2:3")?;
+        let (layer, number) =
+            parts.filter(|(layer, _)| !layer.is_empty()).ok_or("a layer and a number are needed, such as 2:3")?;
         Ok(Self { layer: layer.to_owned(), number })
     }
 }

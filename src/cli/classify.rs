@@ -50,7 +50,8 @@ fn dumped(
         let setting = Setting { top_k: analysis.top_k, change: analysis.change.clone() };
         let request = session.model.request(&session.engine, &result.tensor, &setting)?;
         let about = dump::About { image, model: &session.model, analysis };
-        dump::write(folder, &about, &request.inputs, &result.run.outputs).with_context(|| image.display().to_string())?;
+        dump::write(folder, &about, &request.inputs, &result.run.outputs)
+            .with_context(|| image.display().to_string())?;
     }
     Ok(result)
 }

@@ -59,9 +59,8 @@ fn a_banned_expert_is_gone_and_everything_says_so_until_it_is_reset() {
 fn the_keyboard_and_the_menu_of_an_expert_ban_it_too() {
     let mut harness = window();
     let before = best(&harness);
-    let changed = |harness: &Harness<'static, App>| {
-        harness.state().state().shown().expect("a result").analysis.change_in_words()
-    };
+    let changed =
+        |harness: &Harness<'static, App>| harness.state().state().shown().expect("a result").analysis.change_in_words();
     click(&mut harness, "Expert 2");
     press(&mut harness, Key::B);
     assert_eq!(changed(&harness), "expert 2 banned in layer 1");

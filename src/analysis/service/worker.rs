@@ -119,7 +119,8 @@ impl Worker {
             self.prove(&subject.model, wish)?;
         }
         let range = subject.model.card.top_k.clone();
-        let first = range.as_ref().map(|range| wanted.setting.top_k.unwrap_or(range.default).clamp(range.min, range.max));
+        let first =
+            range.as_ref().map(|range| wanted.setting.top_k.unwrap_or(range.default).clamp(range.min, range.max));
         let setting = |top_k: Option<usize>| Setting { top_k, change: change.clone() };
         if let Err(error) = self.outcome(subject, &wanted.setting, setting(first))? {
             return self.fail(Event::ChangeRefused { change: change.clone(), message: error.to_string() });

@@ -68,19 +68,25 @@ fn comparison(ctx: &ViewCtx<'_>) -> (String, String) {
     };
     let shares: Vec<Option<f64>> =
         unchanged.changed.iter().map(|layer| layer.map(|layer| layer.changed_share * 100.0)).collect();
-    let of_layer = |at: usize| shares.get(at).copied().flatten().map_or("—".to_owned(), |share| format!("{share:.0} %"));
+    let of_layer =
+        |at: usize| shares.get(at).copied().flatten().map_or("—".to_owned(), |share| format!("{share:.0} %"));
     let all: Vec<String> = (0..shares.len()).map(|at| format!("layer {} {}", at + 1, of_layer(at))).collect();
     let told = if shares.len() <= MAX_TOLD_LAYERS {
         all.join(", ")
     } else {
         let known = shares.iter().copied().flatten();
-        let (least, most) = known.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), x| (least.min(x), most.max(x)));
+        let (least, most) =
+            known.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), x| (least.min(x), most.max(x)));
         format!("{} in this layer, {least:.0} to {most:.0} % in all", of_layer(ctx.state.view.layer.0))
     };
     let best = best_class(&unchanged.outcome, shown);
-    let explanation = "Against the unchanged run of the same image at the same top-k.\nPatches with another set of experts:";
+    let explanation =
+        "Against the unchanged run of the same image at the same top-k.\nPatches with another set of experts:";
     (
-        format!("{}Patches with other experts: {told}", best.as_ref().map(|best| format!("{best}  ·  ")).unwrap_or_default()),
+        format!(
+            "{}Patches with other experts: {told}",
+            best.as_ref().map(|best| format!("{best}  ·  ")).unwrap_or_default()
+        ),
         format!("{}{explanation}\n{}", best.map(|best| format!("{best}\n")).unwrap_or_default(), all.join("\n")),
     )
 }
@@ -121,7 +127,8 @@ pub fn changes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
             .on_hover_text("What can be changed about the layer on screen: the model is run again with it");
         ban_button_ui(ui, ctx);
         for expert in ctx.state.bans_wanted() {
-            let button = ui.button(format!("{} ×", expert.0)).on_hover_text("Banned in this layer. Click to allow it again");
+            let button =
+                ui.button(format!("{} ×", expert.0)).on_hover_text("Banned in this layer. Click to allow it again");
             let name = format!("Allow expert {}", expert.0);
             button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &name));
             if button.clicked() {
@@ -136,7 +143,8 @@ pub fn changes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 
 /// For the expert that is lit.
 fn ban_button_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    const HOW: &str = "No patch of this layer may choose it: the next best takes its place (key: B, or right-click an expert)";
+    const HOW: &str =
+        "No patch of this layer may choose it: the next best takes its place (key: B, or right-click an expert)";
     let lit = ctx.state.view.lit_expert.filter(|&expert| !ctx.state.is_ban_wanted(expert));
     let (text, obstacle) = match (lit, ctx.state.ban_obstacle()) {
         (Some(expert), obstacle) => (format!("Ban expert {}", expert.0), obstacle),
@@ -168,7 +176,10 @@ fn ranks_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         let name = format!("Rank {} has a say", rank + 1);
         button.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, is_possible, on, &name));
         let button = button.on_disabled_hover_text(obstacle.as_deref().unwrap_or_default());
-        if button.on_hover_text(if on { "Click to take its weight away" } else { "Click to give its weight back" }).clicked() {
+        if button
+            .on_hover_text(if on { "Click to take its weight away" } else { "Click to give its weight back" })
+            .clicked()
+        {
             ctx.send(Command::ToggleRank(rank));
         }
     }

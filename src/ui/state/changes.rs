@@ -35,9 +35,10 @@ impl AppState {
     pub fn most_top_k(&self) -> Option<usize> {
         let model = self.model.open.as_ref()?;
         let range = model.card.top_k.as_ref()?;
-        let left = self.changes.wanted.layers().filter(|(_, change)| !change.banned.is_empty()).filter_map(|(at, change)| {
-            Some(model.layers.get(at)?.card.num_experts.saturating_sub(change.banned.len()))
-        });
+        let left =
+            self.changes.wanted.layers().filter(|(_, change)| !change.banned.is_empty()).filter_map(|(at, change)| {
+                Some(model.layers.get(at)?.card.num_experts.saturating_sub(change.banned.len()))
+            });
         Some(left.fold(range.max, usize::min).max(range.min))
     }
 
@@ -87,7 +88,9 @@ impl AppState {
         let banned = self.changes.wanted.of(layer).map_or(0, |change| change.banned.len());
         let top_k = self.num_ranks();
         let too_few = routing.num_experts() <= banned + top_k;
-        refused.or_else(|| too_few.then(|| format!("Each token takes {top_k} experts, and no more are left in this layer")))
+        refused.or_else(|| {
+            too_few.then(|| format!("Each token takes {top_k} experts, and no more are left in this layer"))
+        })
     }
 
     /// Why no further rank of the layer on screen can be left out, in a sentence.

@@ -8,8 +8,8 @@ mod parity;
 mod results;
 mod view;
 
-pub(super) use images::file_name;
 pub use changes::ChangeState;
+pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
 pub use model::ModelState;
 pub use notices::{MissingFile, Notice, NoticeAction};
@@ -259,7 +259,6 @@ impl AppState {
             }
         }
     }
-
 }
 
 #[cfg(test)]

@@ -112,7 +112,10 @@ impl Results {
     fn take_unchanged(&mut self, outcome: &Outcome) {
         let Some(shown) = &self.shown else { return };
         let (of, unchanged) = (&shown.analysis, &outcome.analysis);
-        if same_subject(shown, outcome) && of.top_k == unchanged.top_k && !of.change.is_none() && unchanged.change.is_none()
+        if same_subject(shown, outcome)
+            && of.top_k == unchanged.top_k
+            && !of.change.is_none()
+            && unchanged.change.is_none()
         {
             let changed = changed_by_layer(outcome, shown);
             self.unchanged = Some(Unchanged { outcome: outcome.clone(), changed });
