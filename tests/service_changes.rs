@@ -116,15 +116,25 @@ fn the_last_of_many_changes_is_fulfilled_last() {
     assert!(unchanged.analysis.change.is_none() && unchanged.analysis.top_k == Some(4));
 }
 
-#[test]
-fn a_change_that_is_taken_back_while_it_is_proved_is_given_up() {
+/// Takes a change back after a while; whether it was being proved then.
+fn is_given_up_after(millis: u64) -> bool {
     let service = service();
     let before = settled(&service, wish(2, &RoutingChange::default()));
     service.want(wish(2, &banned(&[3])));
-    std::thread::sleep(Duration::from_millis(30));
+    std::thread::sleep(Duration::from_millis(millis));
     let events = settled(&service, wish(2, &RoutingChange::default()));
-    assert_eq!((ids(&events), offers(&events)), (ids(&before), 0), "{events:?}");
-    assert_eq!(outcomes(&settled(&service, wish(2, &banned(&[3])))).len(), 2, "it can be asked for again");
+    assert_eq!(outcomes(&events).last().unwrap().id, ids(&before)[0], "{events:?}");
+    let given_up = offers(&events) == 0;
+    let asked_again = settled(&service, wish(2, &banned(&[3])));
+    assert_eq!((outcomes(&asked_again).len(), offers(&asked_again)), (2, usize::from(given_up)));
+    given_up
+}
+
+/// How long it takes until the proof runs the model depends on the machine, and it then runs it for some tenths of a second.
+#[test]
+fn a_change_that_is_taken_back_while_it_is_proved_is_given_up() {
+    let mut waits = (1..=12).map(|tenths| tenths * 100);
+    assert!(waits.any(is_given_up_after), "no proof was given up");
 }
 
 #[test]
