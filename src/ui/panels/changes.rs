@@ -123,18 +123,7 @@ pub fn changes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = space::XS;
-        ui.weak(format!("Layer {}", ctx.state.view.layer.0 + 1))
-            .on_hover_text("What can be changed about the layer on screen: the model is run again with it");
         ban_button_ui(ui, ctx);
-        for expert in ctx.state.bans_wanted() {
-            let button =
-                ui.button(format!("{} ×", expert.0)).on_hover_text("Banned in this layer. Click to allow it again");
-            let name = format!("Allow expert {}", expert.0);
-            button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &name));
-            if button.clicked() {
-                ctx.send(Command::ToggleBan(expert));
-            }
-        }
         if ctx.state.num_ranks() > 1 {
             ranks_ui(ui, ctx);
         }
@@ -143,18 +132,24 @@ pub fn changes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 
 /// For the expert that is lit.
 fn ban_button_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    const HOW: &str =
-        "No patch of this layer may choose it: the next best takes its place (key: B, or right-click an expert)";
-    let lit = ctx.state.view.lit_expert.filter(|&expert| !ctx.state.is_ban_wanted(expert));
-    let (text, obstacle) = match (lit, ctx.state.ban_obstacle()) {
-        (Some(expert), obstacle) => (format!("Ban expert {}", expert.0), obstacle),
-        (None, Some(obstacle)) => ("Ban an expert".to_owned(), Some(obstacle)),
-        (None, None) => {
-            let how = "Click an expert below the picture first, or right-click it to ban it at once";
-            ("Ban an expert".to_owned(), Some(how.to_owned()))
-        }
+    let lit = ctx.state.view.lit_expert;
+    let is_banned = lit.is_some_and(|expert| ctx.state.is_ban_wanted(expert));
+    let how = "Click an expert below the picture first, or right-click it to ban it at once";
+    let obstacle = ctx.state.ban_obstacle().or_else(|| lit.is_none().then(|| how.to_owned()));
+    let obstacle = obstacle.filter(|_| !is_banned);
+    let text = match lit {
+        Some(expert) => format!("{} expert {}", if is_banned { "Allow" } else { "Ban" }, expert.0),
+        None => "Ban an expert".to_owned(),
     };
-    let button = ui.add_enabled(obstacle.is_none(), Button::new(text)).on_hover_text(HOW);
+    let layer = ctx.state.view.layer.0 + 1;
+    let explanation = match is_banned {
+        true => format!("Patches of layer {layer} may choose it again (key: B)"),
+        false => format!(
+            "No patch of layer {layer} may choose it: the next best takes its place, and the model is run again (key: B, or \
+             right-click an expert)"
+        ),
+    };
+    let button = ui.add_enabled(obstacle.is_none(), Button::new(text)).on_hover_text(explanation);
     let button = button.on_disabled_hover_text(obstacle.unwrap_or_default());
     if let (true, Some(expert)) = (button.clicked(), lit) {
         ctx.send(Command::ToggleBan(expert));
@@ -163,7 +158,7 @@ fn ban_button_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 
 /// A switch for each rank of the layer.
 fn ranks_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    ui.add_space(space::S);
+    ui.add_space(space::XS);
     ui.weak("Ranks").on_hover_text(
         "Which of a patch's experts have a say in this layer, the best first. One that is switched off is chosen, and its \
          weight is 0",
@@ -211,9 +206,11 @@ pub fn expert_menu(ui: &Ui, ctx: &ViewCtx<'_>, response: &Response, expert: Expe
     });
 }
 
-/// Dark under light, so that it is seen on any colour.
+/// Fades what stands for a banned expert, and draws a stroke through it; of a whole row, through its beginning.
 fn strike(ui: &Ui, rect: Rect) {
-    let line = [rect.left_bottom(), rect.right_top()];
-    ui.painter().line_segment(line, Stroke::new(4.0, ui.visuals().panel_fill));
-    ui.painter().line_segment(line, Stroke::new(2.0, ui.visuals().strong_text_color()));
+    let is_row = rect.width() > 4.0 * rect.height();
+    let rect = if is_row { rect.with_max_x(rect.left() + rect.height()) } else { rect };
+    ui.painter().rect_filled(rect, RADIUS / 2, ui.visuals().panel_fill.gamma_multiply(0.6));
+    ui.painter()
+        .line_segment([rect.left_bottom(), rect.right_top()], Stroke::new(1.5, ui.visuals().strong_text_color()));
 }

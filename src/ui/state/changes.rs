@@ -66,12 +66,6 @@ impl AppState {
         self.shown_source_index().is_some_and(|layer| self.changes.wanted.is_left_out(layer, rank))
     }
 
-    /// Experts of the layer on screen that the person wants to be banned.
-    pub fn bans_wanted(&self) -> impl Iterator<Item = ExpertIdx> {
-        let change = self.shown_source_index().and_then(|layer| self.changes.wanted.of(layer));
-        change.map(|change| &change.banned).into_iter().flatten().copied()
-    }
-
     /// How many ranks a token of the layer on screen has.
     #[must_use]
     pub fn num_ranks(&self) -> usize {
