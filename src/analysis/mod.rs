@@ -247,7 +247,7 @@ pub enum AnalysisError {
     #[error("the model's outputs do not fit its card: {0}")]
     Routing(#[from] RoutingError),
     /// An output that the card names did not come.
-    #[error("the model card names the output {name:?}, but the model gave only {}", .found.join(", "))]
+    #[error("the model card names the output {name:?}, but the model gave {}", given(.found))]
     MissingOutput {
         /// The name in the card.
         name: String,
@@ -293,4 +293,14 @@ pub enum AnalysisError {
         /// The largest that the card allows.
         max: usize,
     },
+}
+
+/// The outputs that a model gave, or the first few of them; texts and lists do not count.
+fn given(names: &[String]) -> String {
+    const MOST: usize = 8;
+    match names {
+        [] => "no tensor of numbers".to_owned(),
+        names if names.len() <= MOST => format!("only {}", names.join(", ")),
+        names => format!("only {} and {} more", names[..MOST].join(", "), names.len() - MOST),
+    }
 }

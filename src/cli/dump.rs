@@ -9,7 +9,7 @@ use crate::engine::{Tensor, TensorData};
 use crate::report::write_whole;
 use anyhow::Context;
 use ndarray::{ArrayView, IxDyn};
-use ndarray_npy::{WritableElement, WriteNpyExt};
+use ndarray_npy::{WritableElement, WriteNpyError, WriteNpyExt};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fs;
@@ -85,7 +85,13 @@ pub(super) fn write(folder: &Path, about: &About<'_>, inputs: &[Tensor], outputs
 
 fn write_npy<T: WritableElement>(folder: &Path, file: &str, shape: &[usize], values: &[T]) -> anyhow::Result<()> {
     let array = ArrayView::from_shape(IxDyn(shape), values)?;
-    write_whole(&folder.join(file), |out| Ok(array.write_npy(out)?))
+    write_whole(&folder.join(file), |out| {
+        array.write_npy(out).map_err(|error| match error {
+            // Its own words would say the same twice.
+            WriteNpyError::Io(error) => error.into(),
+            other => other.into(),
+        })
+    })
 }
 
 /// A file name for `name` that is not taken yet: what is no letter, digit, `.`, `-` or `_` becomes `_`, and names that

@@ -2,7 +2,7 @@
 //! through another file of the model.
 
 use super::args::{ModelArgs, ParityArgs};
-use super::console::{Output, complain, output};
+use super::console::{Output, Plain, complain, output};
 use super::failure::Failure;
 use super::load::{Session, Source};
 use crate::analysis::{Analysis, LayerParity, Parity};
@@ -116,7 +116,7 @@ fn report(out: &mut Output, record: &Record<'_>, json: bool) -> Result<(), Failu
         serde_json::to_writer(&mut *out, record).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        write_text(out, record)?;
+        write_text(&mut Plain(&mut *out), record)?;
     }
     Ok(out.flush()?)
 }

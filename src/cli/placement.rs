@@ -34,7 +34,7 @@ pub(super) fn run(args: &PlacementArgs, model: &ModelArgs) -> Result<(), Failure
         not_started: &model.not_started,
         num_nodes: model.placement.num_nodes(),
         num_nodes_on_provider: model.placement.num_nodes_on(model.provider),
-        moe_layers: model.card.layers.len(),
+        moe_layers: model.layers.len(),
         placement: &model.placement,
     };
     Ok(print(&report, args.json, |out| write_text(out, &report))?)

@@ -1,5 +1,6 @@
 //! The result of one image for people.
 
+use super::console::Plain;
 use crate::analysis::{Analysis, OpenModel};
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,6 +10,7 @@ const MAX_LISTED_EXPERTS: usize = 16;
 
 /// Writes predictions, for each layer how its experts were used, and what is odd about it.
 pub(super) fn write(out: &mut impl Write, image: &Path, model: &OpenModel, analysis: &Analysis) -> io::Result<()> {
+    let out = &mut Plain(out);
     let top_k = analysis.top_k.map_or(String::new(), |top_k| format!(" · top-k {top_k}"));
     let millis = analysis.seconds.inference * 1e3;
     let provider = analysis.provider.name();

@@ -3,9 +3,9 @@
 use super::geometry::{Geometry, Reason, guess};
 use super::proto::ModelProto;
 use super::routers::RouterReport;
+use super::text_file::read_text;
 use super::{ModelCard, ModelDescription, ModelError};
 use serde::Deserialize;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,9 +20,6 @@ pub enum CardSource {
     /// results are shown.
     Assumed,
 }
-
-/// A label list of a million classes stays below this; a file beyond it is not a card.
-const MAX_CARD_BYTES: u64 = 64 << 20;
 
 /// Where a card beside the model at `path` would lie: `model.onnx` has `model.card.json`.
 #[must_use]
@@ -79,22 +76,24 @@ impl ModelDescription {
     }
 
     fn checked(&self, card: ModelCard, source: CardSource) -> Result<(ModelCard, CardSource), ModelError> {
-        let place = match &source {
-            CardSource::Sidecar(path) => path.clone(),
-            CardSource::Metadata | CardSource::Assumed => self.path.clone(),
-        };
-        card.check(self).map_err(|reason| ModelError::Card { place, reason })?;
-        Ok((card, source))
+        let checked = card.check(self).map_err(|reason| match &source {
+            CardSource::Sidecar(path) => ModelError::Card { place: path.clone(), reason },
+            CardSource::Metadata => ModelError::Card { place: self.path.clone(), reason },
+            CardSource::Assumed => ModelError::NoCard {
+                path: self.path.clone(),
+                reason: format!("what its graph says is not enough: {reason}"),
+                sidecar: self.sidecar_path(),
+            },
+        });
+        checked.map(|()| (card, source))
     }
 
     fn sidecar_text(&self) -> Result<Option<String>, ModelError> {
         let path = self.sidecar_path();
-        let wrong = |reason: String| ModelError::Card { place: path.clone(), reason };
-        match path.metadata() {
-            Ok(metadata) if metadata.len() > MAX_CARD_BYTES => Err(wrong("it is too large to be a card".into())),
-            Ok(_) => fs::read_to_string(&path).map(Some).map_err(|error| wrong(error.to_string())),
+        match read_text(&path) {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(wrong(error.to_string())),
+            Err(error) => Err(ModelError::Card { place: path, reason: error.to_string() }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reads what an ONNX file says about itself, without ONNX Runtime: an untrusted file meets our own parser first.
 
 use super::elements::element_name;
+use super::error::GraphFault;
 use super::graph::{FastMap, FastSet};
 use super::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use super::sniff::{Sniffed, sniff, unparsable};
@@ -132,9 +133,13 @@ pub fn decode_model(path: &Path, bytes: &Bytes) -> Result<ModelProto, ModelError
             true => ModelError::TooDeep { path: path.to_owned() },
             false => not_onnx(unparsable(bytes)),
         })?;
-    let has_outputs = model.graph.as_ref().is_some_and(|graph| !graph.output.is_empty());
-    if !has_outputs || model.opset_import.is_empty() || model.ir_version <= 0 {
+    let Some(graph) = &model.graph else { return Err(not_onnx(unparsable(bytes))) };
+    let is_empty = graph.node.is_empty() && graph.output.is_empty();
+    if is_empty || model.opset_import.is_empty() || model.ir_version <= 0 {
         return Err(not_onnx(unparsable(bytes)));
+    }
+    if graph.output.is_empty() {
+        return Err(ModelError::Graph { path: path.to_owned(), fault: GraphFault::NoOutputs });
     }
     structure::check(&model).map_err(|fault| ModelError::Graph { path: path.to_owned(), fault })?;
     external::check(path, &model)?;

@@ -117,6 +117,9 @@ impl ModelError {
 /// Why no version of ONNX Runtime could run a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphFault {
+    /// Nothing of what it computes comes out.
+    #[error("its graph has no outputs")]
+    NoOutputs,
     /// Two inputs or nodes give the same value.
     #[error("the value {} has two sources", quoted(.value))]
     TwoSources {

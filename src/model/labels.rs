@@ -1,15 +1,12 @@
 //! Names of classes: from a text file, or ImageNet's, which the bundled model's card has.
 
+use super::text_file::read_text;
 use super::{ModelCard, default_model_path, read_model};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-
-/// A list of a million names stays below this.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// Names beyond this are a mistake.
 const MAX_LABELS: usize = 1 << 22;
@@ -43,15 +40,15 @@ pub enum LabelsError {
 pub fn read_labels(path: &Path) -> Result<Vec<String>, LabelsError> {
     let read = |source| LabelsError::Read { path: path.to_owned(), source };
     let content = |reason: String| LabelsError::Content { path: path.to_owned(), reason };
-    if fs::metadata(path).map_err(read)?.len() > MAX_BYTES {
-        return Err(content("it is too large".into()));
-    }
-    let text = String::from_utf8(fs::read(path).map_err(read)?).map_err(|_| content("it is no text".into()))?;
+    let text = read_text(path).map_err(|error| match error.kind() {
+        io::ErrorKind::Other => content(error.to_string()),
+        _ => read(error),
+    })?;
     parse_labels(&text).map_err(content)
 }
 
 fn parse_labels(text: &str) -> Result<Vec<String>, String> {
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = text.trim();
     let labels: Vec<String> = if text.starts_with(['[', '{']) {
         json(&serde_json::from_str(text).map_err(|error| format!("it is no JSON ({error})"))?)?
     } else {
@@ -123,12 +120,13 @@ pub fn imagenet_labels() -> Option<&'static [String]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn every_way_to_write_names_is_read() {
         let cases: [(&str, &[&str]); 9] = [
             ("ant\nbee\n", &["ant", "bee"]),
-            ("\u{feff}ant\r\nbee, honey bee\r\n", &["ant", "bee, honey bee"]),
+            ("ant\r\nbee, honey bee\r\n", &["ant", "bee, honey bee"]),
             ("n01440764 tench, Tinca tinca\nn01443537 goldfish\n", &["tench", "goldfish"]),
             ("n01440764\ttench\n", &["tench"]),
             ("nineteen cats\n", &["nineteen cats"]),

@@ -23,6 +23,7 @@ mod structure;
 mod support;
 #[cfg(test)]
 mod tests;
+mod text_file;
 mod visit;
 
 pub use bundled::{DEFAULT_MODEL, default_model_path};

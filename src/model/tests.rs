@@ -118,11 +118,11 @@ fn deep_nesting_is_refused() {
 #[test]
 fn what_is_no_model_is_named_with_a_remedy() {
     let whole = small_model().encode_to_vec();
-    let no_outputs = ModelProto { graph: Some(GraphProto::default()), ..small_model() }.encode_to_vec();
+    let no_graph = ModelProto { graph: Some(GraphProto::default()), ..small_model() }.encode_to_vec();
     let cases: [(&[u8], &str); 6] = [
         (b"", "empty (0 bytes)"),
         (&whole[..whole.len() / 2], "damaged or cut off"),
-        (&no_outputs, "damaged or cut off"),
+        (&no_graph, "damaged or cut off"),
         (&[0xf0; 64], "first bytes f0 f0"),
         (b"<!doctype html><title>404</title>", "a web page"),
         (b"PK\x03\x04 archive/data.pkl", "a PyTorch checkpoint. Export the model"),

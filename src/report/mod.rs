@@ -6,5 +6,5 @@ mod files;
 mod inspect;
 
 pub use card::{SaveCardError, save_card};
-pub use files::{Content, copy_whole, write_whole};
+pub use files::{Content, Copied, CopyProgress, copy_whole, write_whole};
 pub use inspect::InspectRecord;

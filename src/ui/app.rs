@@ -3,6 +3,7 @@
 use super::arrangement::{PanelState, drop_hint_ui, window_ui};
 use super::command::{Command, CommandSender};
 use super::ctx::ViewCtx;
+use super::file_copy::FileCopy;
 use super::panels::card::card_ui;
 use super::panels::help;
 use super::panels::model::model_ui;
@@ -10,7 +11,7 @@ use super::panels::parity::parity_ui;
 use super::reopen::Movable;
 use super::screenshot::{Photographer, Progress};
 use super::settings::Settings;
-use super::state::{AppState, Sheet};
+use super::state::{AppState, MissingFile, Sheet};
 use super::thumbnails::ThumbnailTextures;
 use super::waker::Waker;
 use super::window_gpu::WindowGpu;
@@ -55,6 +56,8 @@ pub struct App {
     engine: Arc<Engine>,
     /// The comparison that runs, with its number.
     comparison: Option<(u64, Comparison)>,
+    /// The copy of a file that a model needs, while it is made.
+    copy: Option<FileCopy>,
     /// What was asked of the worker last.
     asked: Option<Wanted>,
     pasted: u32,
@@ -95,6 +98,7 @@ impl App {
             panels: PanelState::default(),
             engine,
             comparison: None,
+            copy: None,
             asked: None,
             pasted: 0,
             title: String::new(),
@@ -142,6 +146,8 @@ impl App {
                 Command::ShowLocateDialog(missing) => {
                     dialogs::pick_missing(&self.commands, missing, self.state.settings.folder.as_ref());
                 }
+                Command::PlaceFile(missing, from) => self.place(missing, from),
+                Command::StopCopy => self.copy.iter().for_each(FileCopy::stop),
                 Command::ShowLabelsDialog(model) => {
                     dialogs::pick_labels(&self.commands, model, self.state.settings.folder.as_ref());
                 }
@@ -156,8 +162,24 @@ impl App {
                     ctx.request_screenshot(move |image| copy_to.copy_image((*image).clone()));
                 }
                 Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
-                command => self.state.apply(command),
+                command => {
+                    if let Command::FilePlaced(..) = command {
+                        self.copy = None;
+                    }
+                    self.state.apply(command);
+                }
             }
+        }
+    }
+
+    /// Puts a copy of a file where a model needs it; one at a time, as a disk does it best.
+    fn place(&mut self, missing: MissingFile, from: PathBuf) {
+        if self.copy.is_some() {
+            return self.state.notify("A file is being copied already", "Wait for it or stop it, and try again.");
+        }
+        match FileCopy::start(&self.commands, missing.clone(), from) {
+            Ok(copy) => self.copy = Some(copy),
+            Err(error) => self.state.apply(Command::FilePlaced(missing, Err(error.to_string()))),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::analysis::{ImageId, OpenModel};
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::model::ModelCard;
+use crate::report::{Copied, CopyProgress};
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +31,16 @@ pub enum Command {
     ReloadModel,
     /// Open a model that ended its process too often.
     TrustModel(PathBuf),
-    /// Show the dialog that asks for a file which a model needs; a copy of it is put where it has to be.
+    /// Show the dialog that asks for a file which a model needs.
     ShowLocateDialog(MissingFile),
+    /// Put a copy of this file where a model needs it.
+    PlaceFile(MissingFile, PathBuf),
+    /// How far that is.
+    FileCopied(MissingFile, CopyProgress),
+    /// Stop it.
+    StopCopy,
     /// A copy was put there, or could not be.
-    FilePlaced(MissingFile, Result<(), String>),
+    FilePlaced(MissingFile, Result<Copied, String>),
     /// Show the dialog that asks for a file with names of classes, for the card of a model.
     ShowLabelsDialog(PathBuf),
     /// Names of classes for the card of a model were read, or why not.

@@ -5,8 +5,8 @@ use super::command::{Command, CommandSender};
 use super::state::{MissingFile, file_name};
 use crate::analysis::OpenModel;
 use crate::model::{ModelCard, read_labels};
-use crate::report::{copy_whole, save_card};
-use std::path::{Path, PathBuf};
+use crate::report::save_card;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Asks for images.
@@ -29,15 +29,14 @@ pub fn pick_model(commands: &CommandSender, folder: Option<&PathBuf>) {
     answer(commands, async move { picked.await.into_iter().collect() });
 }
 
-/// Asks for a file that a model needs, and puts a copy of it where it has to be.
+/// Asks for a file that a model needs.
 pub fn pick_missing(commands: &CommandSender, missing: MissingFile, folder: Option<&PathBuf>) {
     let dialog = rfd::AsyncFileDialog::new().set_title(format!("Locate {}", file_name(&missing.place)));
     let picked = within(dialog, folder).pick_file();
     let commands = commands.clone();
     wait_apart(move || {
         let Some(file) = pollster::block_on(picked) else { return };
-        let placed = place(file.path(), &missing);
-        commands.send(Command::FilePlaced(missing, placed));
+        commands.send(Command::PlaceFile(missing, file.path().to_owned()));
     });
 }
 
@@ -68,15 +67,6 @@ pub fn save_beside(commands: &CommandSender, model: Arc<OpenModel>, card: Box<Mo
     }
 }
 
-/// Puts a copy of a file where a model needs it, unless it is that file.
-fn place(file: &Path, missing: &MissingFile) -> Result<(), String> {
-    let real = |path: &Path| path.canonicalize().ok();
-    if real(&missing.place).is_some_and(|there| real(file) == Some(there)) {
-        return Ok(());
-    }
-    copy_whole(file, &missing.place).map_err(|error| format!("{error:#}"))
-}
-
 fn within(dialog: rfd::AsyncFileDialog, folder: Option<&PathBuf>) -> rfd::AsyncFileDialog {
     match folder {
         Some(folder) => dialog.set_directory(folder),
@@ -98,23 +88,4 @@ fn answer(commands: &CommandSender, picked: impl Future<Output = Vec<rfd::FileHa
 fn wait_apart(wait: impl FnOnce() + Send + 'static) {
     // Without a thread there is no dialog; the path box and dropping files still work.
     drop(std::thread::Builder::new().name("moescope-dialog".into()).spawn(wait));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn a_located_file_is_copied_once_and_one_that_is_in_place_is_left_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let [found, place_of, model] = ["found.bin", "weights.bin", "model.onnx"].map(|name| folder.path().join(name));
-        fs::write(&found, "weights").unwrap();
-        let missing = MissingFile { model, place: place_of.clone() };
-        assert_eq!(place(&found, &missing), Ok(()));
-        assert_eq!(fs::read(&place_of).unwrap(), b"weights");
-        assert_eq!(place(&place_of, &missing), Ok(()), "it is there already");
-        let error = place(&found, &missing).unwrap_err();
-        assert!(error.contains("weights.bin"), "another file would be replaced: {error}");
-    }
 }

@@ -10,6 +10,7 @@ pub mod command;
 mod ctx;
 mod design;
 mod dialogs;
+mod file_copy;
 mod gpu;
 mod names;
 mod panels;

@@ -4,9 +4,11 @@ use super::{best, click, window};
 use egui_kittest::kittest::Queryable;
 use moescope::model::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use moescope::ui::command::Command;
+use moescope::ui::state::MissingFile;
 use prost::Message;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The tiny classifier with its largest weight in `weights.bin`, and the bytes of that file.
 fn with_external_weight(model: &Path) -> Vec<u8> {
@@ -43,4 +45,24 @@ fn missing_weights_are_named_and_the_model_opens_once_they_are_there() {
     assert!(state.notices.is_empty(), "{:?}", state.notices);
     assert_eq!(state.model.open.as_ref().map(|open| open.path.clone()), Some(model));
     assert_ne!(best(&harness), before);
+}
+
+#[test]
+fn a_located_file_is_copied_and_its_model_opens() {
+    let mut harness = window();
+    let folder = tempfile::tempdir().expect("a folder");
+    let [model, place, found] = ["model.onnx", "weights.bin", "found.bin"].map(|name| folder.path().join(name));
+    fs::write(&found, with_external_weight(&model)).expect("a file");
+    let missing = MissingFile { model: model.clone(), place };
+    harness.state().send(Command::PlaceFile(missing, found));
+    let start = Instant::now();
+    while harness.state().state().model.wanted.as_ref() != Some(&model) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", harness.state().state().notices);
+        std::thread::sleep(Duration::from_millis(5));
+        harness.step();
+    }
+    super::settle(&mut harness);
+    let state = harness.state().state();
+    assert_eq!(state.model.open.as_ref().map(|open| open.path.clone()), Some(model));
+    assert!(state.copying.is_none() && state.notices.is_empty(), "{:?}", state.notices);
 }

@@ -82,8 +82,9 @@ impl ModelSession {
             true => EngineError::Cancelled,
             false => failed(&error),
         })?;
-        let outputs =
-            outputs.into_iter().map(|(name, value)| tensor::from_ort(name, value)).collect::<Result<_, _>>()?;
+        // Texts, lists and maps are for others to read; what a card asks for and is not here is missed where it is used.
+        let numbers = outputs.into_iter().filter(|(_, value)| tensor::is_of_numbers(value));
+        let outputs = numbers.map(|(name, value)| tensor::from_ort(name, value)).collect::<Result<_, _>>()?;
         Ok(RunResult { outputs, run_secs, provider: self.provider })
     }
 }

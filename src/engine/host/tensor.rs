@@ -150,6 +150,15 @@ fn copied<'t, S, T: PrimitiveTensorElementType + Debug + Clone + 'static>(
     ort::value::Tensor::from_array((shape.to_vec(), values)).map(SessionInputValue::from)
 }
 
+/// Whether an output is a tensor of a type that [`from_ort`] can give.
+pub(super) fn is_of_numbers(value: &DynValue) -> bool {
+    use TensorElementType as Element;
+    value
+        .dtype()
+        .tensor_type()
+        .is_some_and(|element| is_fed_from(element, Element::Float32) || is_fed_from(element, Element::Int64))
+}
+
 /// An output. Where no conversion is needed it keeps ONNX Runtime's value alive.
 ///
 /// # Errors

@@ -52,7 +52,13 @@ impl Image {
             ["pixel", "image", "img"].iter().any(|word| name.contains(word))
         };
         let Some(chosen) = candidates.iter().find(is_named).or(candidates.first()) else {
-            let inputs: Vec<String> = required().map(|input| format!("{} is {input}", input.name)).collect();
+            const MOST: usize = 8;
+            let more = required().count().saturating_sub(MOST);
+            let inputs = required().take(MOST).map(|input| format!("{} is {input}", input.name));
+            let inputs: Vec<String> = inputs.chain((more > 0).then(|| format!("and {more} more"))).collect();
+            if inputs.is_empty() {
+                return Err("it has no inputs that an image could be given to".into());
+            }
             return Err(format!(
                 "none of its inputs takes an image of three colours, [batch, 3, height, width] or [batch, height, \
                  width, 3] ({})",

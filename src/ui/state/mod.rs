@@ -23,6 +23,7 @@ use crate::analysis::{
     Event, ImageId, ImageSpec, ModelVersion, ModelWish, Outcome, RoutingChange, Setting, ShownLayer, TokenPlace, Wanted,
 };
 use crate::input::DecodedImage;
+use crate::report::CopyProgress;
 use crate::routing::LayerRouting;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct AppState {
     odd: Option<(ModelVersion, RoutingChange)>,
     /// Messages on screen, the oldest first.
     pub notices: Vec<Notice>,
+    /// The file that is being copied to where a model needs it, and how far that is.
+    pub copying: Option<(MissingFile, CopyProgress)>,
     /// The sheet that is open.
     pub sheet: Option<Sheet>,
     /// Whether the worker still works toward the latest wish.
@@ -83,6 +86,7 @@ impl AppState {
             settings,
             odd: None,
             notices: Vec::new(),
+            copying: None,
             sheet: None,
             updating: false,
             default_model,
@@ -141,6 +145,7 @@ impl AppState {
             Command::OpenDefaultModel => self.want_model(self.default_model.clone()),
             Command::ReloadModel => self.reload_model(),
             Command::TrustModel(path) => self.trust_model(path),
+            Command::FileCopied(missing, progress) => self.copying = Some((missing, progress)),
             Command::FilePlaced(missing, result) => self.file_placed(missing, result),
             Command::CardSaved(model, result) => self.card_saved(&model, result),
             Command::CancelOpening => self.cancel_opening(),
@@ -195,6 +200,8 @@ impl AppState {
             | Command::ShowImageDialog
             | Command::ShowModelDialog
             | Command::ShowLocateDialog(_)
+            | Command::PlaceFile(..)
+            | Command::StopCopy
             | Command::ShowLabelsDialog(_)
             | Command::LabelsRead(..)
             | Command::SaveCard(..)

@@ -3,6 +3,7 @@
 use super::{AppState, MissingFile, NoticeAction, file_name};
 use crate::analysis::OpenModel;
 use crate::engine::{Execution, ProviderChoice};
+use crate::report::Copied;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,9 +60,12 @@ impl AppState {
     }
 
     /// A missing file is there now, so that its model can be opened; or why it is not.
-    pub(super) fn file_placed(&mut self, missing: MissingFile, result: Result<(), String>) {
+    pub(super) fn file_placed(&mut self, missing: MissingFile, result: Result<Copied, String>) {
+        self.copying = None;
         match result {
-            Ok(()) => self.want_model(Some(missing.model)),
+            Ok(Copied::Whole) => self.want_model(Some(missing.model)),
+            // The message that offered it is still there.
+            Ok(Copied::Stopped) => {}
             Err(message) => {
                 let title = format!("Could not put {} beside the model", file_name(&missing.place));
                 let retry = NoticeAction::RetryModel(missing.model.clone());

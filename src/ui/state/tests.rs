@@ -7,6 +7,7 @@ use crate::analysis::{
 use crate::engine::{Execution, ModelHandle, Provider};
 use crate::input::ImageSource;
 use crate::model::{CardSource, ModelCard, ModelDescription};
+use crate::report::Copied;
 use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, RoutingTrace, TopK};
 
 const NUM_EXPERTS: usize = 4;
@@ -416,7 +417,12 @@ fn a_model_whose_weights_are_missing_opens_once_they_are_there() {
     fixture.state.apply(Command::FilePlaced(missing.clone(), Err("the disk is full".into())));
     assert_eq!(fixture.state.model.wanted, Some("default.onnx".into()));
     assert_eq!((fixture.state.notices.len(), &*fixture.state.notices[1].details), (2, "the disk is full"));
-    fixture.state.apply(Command::FilePlaced(missing, Ok(())));
+    let progress = CopyProgress { done: 1, total: 2 };
+    fixture.state.apply(Command::FileCopied(missing.clone(), progress));
+    assert_eq!(fixture.state.copying, Some((missing.clone(), progress)));
+    fixture.state.apply(Command::FilePlaced(missing.clone(), Ok(Copied::Stopped)));
+    assert_eq!((fixture.state.copying.clone(), fixture.state.notices.len()), (None, 2), "the offer stays");
+    fixture.state.apply(Command::FilePlaced(missing, Ok(Copied::Whole)));
     assert_eq!(fixture.state.model.wanted, Some(model));
     assert!(fixture.state.notices.is_empty(), "{:?}", fixture.state.notices);
 }
