@@ -210,7 +210,7 @@ pub fn expert_menu(ui: &Ui, ctx: &ViewCtx<'_>, response: &Response, expert: Expe
 fn strike(ui: &Ui, rect: Rect) {
     let is_row = rect.width() > 4.0 * rect.height();
     let rect = if is_row { rect.with_max_x(rect.left() + rect.height()) } else { rect };
-    ui.painter().rect_filled(rect, RADIUS / 2, ui.visuals().panel_fill.gamma_multiply(0.6));
+    ui.painter().rect_filled(rect, RADIUS / 2, ui.visuals().panel_fill.gamma_multiply(0.4));
     ui.painter()
         .line_segment([rect.left_bottom(), rect.right_top()], Stroke::new(1.5, ui.visuals().strong_text_color()));
 }
