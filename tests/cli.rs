@@ -306,6 +306,31 @@ fn a_command_line_that_cannot_be_is_usage() {
 }
 
 #[test]
+fn tensors_that_may_be_gates_are_listed_and_searched() {
+    let inspect = |words: &[&str]| {
+        let model = Path::new(ROOT).join("models/zoo/rows/mixtral/model.onnx");
+        let (code, out, errors) = run(moescope().arg("inspect").arg(model).arg("--tensors").args(words));
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        out
+    };
+    let all = json_lines(&inspect(&["--json"])).remove(0);
+    let gates = all["gate_tensors"].as_array().unwrap();
+    assert!(gates.len() > 50, "{}", gates.len());
+    let first: Vec<&str> = gates.iter().take(4).map(|gate| gate["path"].as_str().unwrap()).collect();
+    for gate in ["/blocks.1/mlp/router/gate/MatMul_output_0", "/blocks.0/mlp/router/gate/MatMul_output_0"] {
+        assert!(first.contains(&gate), "{first:?}");
+    }
+    let found = gates.iter().find(|gate| gate["path"] == "/blocks.1/mlp/router/gate/MatMul_output_0").unwrap();
+    assert_eq!((&found["values"], &found["rule"]), (&"logits".into(), &"top_k_then_softmax".into()));
+    assert_eq!((&found["num_experts"], &found["top_k"]), (&8.into(), &2.into()));
+    let meant = inspect(&["blocks.1 router gate"]);
+    assert!(meant.contains(
+        "/blocks.1/mlp/router/gate/MatMul_output_0\n  float32 [16, 8]: logits of top-k, then softmax, k = 2"
+    ));
+    assert!(!meant.contains("/blocks.0/") && !meant.contains("parameters by part"), "{meant}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut command = moescope();
     command.arg("classify").args([sample("cat.jpg"), sample("rocket.jpg")]).arg("--json");

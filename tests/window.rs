@@ -6,6 +6,8 @@
 mod card_sheet;
 #[path = "window/change_routing.rs"]
 mod change_routing;
+#[path = "window/choose_router.rs"]
+mod choose_router;
 #[path = "window/missing_weights.rs"]
 mod missing_weights;
 #[path = "window/model_sheet.rs"]

@@ -12,9 +12,15 @@ use choices::{Choices, recorded};
 use moescope::analysis::{LayerSource, OpenModel, TokenCount, analyse};
 use moescope::engine::{Engine, EngineOptions, Execution, Provider, RunRequest, RunResult};
 use moescope::input::{DecodedImage, ImageSource, preprocess};
-use moescope::model::routers::GatingRule;
+use moescope::model::geometry::{PlacedGate, gates};
+use moescope::model::routers::{GateValues, GatingRule, Router, RouterReport, routers_of};
+use moescope::model::{LayerCard, ModelDescription, decode_model, map_file};
+use moescope::report::save_card;
 use moescope::routing::{LayerRouting, PatchIdx};
 use row::{Row, rows};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Rows whose choices are no tensors, so that they are computed again, and nobody knows which of them had room.
@@ -133,4 +139,94 @@ fn what_is_shown_of_every_row_is_what_pytorch_recorded() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert!(compared >= 300, "only {compared} compared");
     assert!(changeable >= 40, "k can be changed in {changeable} rows only");
+}
+
+/// Rules whose choice and weights follow from the gate alone.
+fn follows_from_the_gate(truth: &Value) -> bool {
+    let rule: Option<GatingRule> = serde_json::from_value(truth["rule"].clone()).ok();
+    let extras = ["groups", "scale", "capacity", "inner_rule"];
+    rule.is_some_and(|rule| LayerCard::RULES.contains(&rule) && rule != GatingRule::ArgMax)
+        && extras.iter().all(|extra| truth[extra].is_null())
+        && truth["selection_bias"] == false
+}
+
+/// The layer that a person would choose for a router, from the list that knows nothing of the finder's: its logits where
+/// `of_logits`, else its probabilities.
+fn by_hand(list: &[PlacedGate], router: &Router, truth: &Value, of_logits: bool) -> Option<LayerCard> {
+    let tensors = &router.tensors;
+    let tensor = if of_logits { tensors.gate_logits.as_ref()? } else { tensors.gate_probs.as_ref()? };
+    let is_same =
+        |placed: &&PlacedGate| (&placed.gate.tensor.name, &placed.gate.tensor.place) == (&tensor.name, &tensor.place);
+    let placed = list.iter().find(is_same)?;
+    let mut layer = placed.layer();
+    layer.set_gate(&placed.path, if of_logits { GateValues::Logits } else { GateValues::Probabilities });
+    layer.rule = Some(serde_json::from_value(truth["rule"].clone()).unwrap());
+    layer.top_k = truth["top_k"].as_u64().map(|k| k as usize);
+    Some(layer)
+}
+
+/// A copy of a row's model with a card beside it whose layers were all chosen by hand; `None` where a router cannot be.
+fn chosen_by_hand(row: &Row, of_logits: bool) -> Option<(tempfile::TempDir, PathBuf)> {
+    let path = row.model_path();
+    let file = map_file(&path).unwrap();
+    let model = decode_model(&path, &file).unwrap();
+    let report = routers_of(&model);
+    let description = ModelDescription::of(&path, file.len() as u64, &model);
+    let (mut card, ..) = description.card_or_guess(&model, &report).unwrap();
+    let list = gates(&model, &card, &RouterReport::default()).unwrap();
+    let layers = report.routers.iter().zip(row.routers());
+    card.layers = layers.map(|(router, truth)| by_hand(&list, router, truth, of_logits)).collect::<Option<_>>()?;
+    card.top_k = None;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("model.onnx");
+    fs::copy(&path, &copy).unwrap();
+    save_card(&ModelDescription { path: copy.clone(), ..description }, &card).unwrap();
+    Some((folder, copy))
+}
+
+#[test]
+fn tensors_that_a_person_chooses_give_what_pytorch_recorded() {
+    let engine = Engine::start(EngineOptions::default());
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let (mut faults, mut compared) = (Vec::new(), [0, 0]);
+    let all = rows();
+    let rows = all
+        .iter()
+        .filter(|row| !row.is_random() && !row.routers().is_empty() && row.routers().iter().all(follows_from_the_gate));
+    for (row, of_logits) in rows.flat_map(|row| [(row, true), (row, false)]) {
+        let Some((_folder, copy)) = chosen_by_hand(row, of_logits) else { continue };
+        let model = match OpenModel::open(&engine, &copy, &execution) {
+            Ok(model) => model,
+            Err(error) => {
+                faults.push(format!("{}: {error}", row.name));
+                continue;
+            }
+        };
+        if let Some(reason) = &model.hidden_routing {
+            faults.push(format!("{}: hidden, {reason}", row.name));
+            continue;
+        }
+        assert!(model.layers.iter().all(|layer| layer.recomputed().choices), "{}", row.name);
+        let mut golden = row.golden();
+        for input in row.comparable_inputs() {
+            let run = engine.run(&RunRequest { model: model.handle, inputs: golden.inputs(input) }).unwrap();
+            let found = match routings(&model, &run) {
+                Ok(found) => found,
+                Err(fault) => {
+                    faults.push(format!("{}: {fault}", row.name));
+                    continue;
+                }
+            };
+            for (router, (found, truth)) in found.iter().zip(row.routers()).enumerate() {
+                let Some(expected) = recorded(&mut golden, [input, router], truth) else { continue };
+                compared[usize::from(of_logits)] += 1;
+                if let Some(fault) = difference(row, truth["unordered"] == true, found, &expected) {
+                    faults.push(format!("{} {} input {input}, logits {of_logits}: {fault}", row.name, found.name()));
+                }
+            }
+        }
+        engine.unload(model.handle).unwrap();
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(compared.iter().all(|&compared| compared >= 100), "probabilities and logits: only {compared:?} compared");
 }

@@ -97,7 +97,14 @@ impl ReadLayers {
         let (layout, grid) = (layer.card.tokens, card.grid_of(&layer.card));
         let routings = match &layer.source {
             LayerSource::Declared => vec![declared(&layer.card, layout, grid, card.input.batch, run)?],
-            LayerSource::Read(recipe) => match read(&recipe.at(top_k), layout, grid, card.input.batch, run) {
+            // The k of a layer that a person chose is that person's.
+            LayerSource::Read(recipe) => match read(
+                &recipe.at(top_k.filter(|_| !layer.card.chosen_by_hand)),
+                layout,
+                grid,
+                card.input.batch,
+                run,
+            ) {
                 Ok(routings) => routings,
                 Err(error) => {
                     self.unreadable.push(format!("{}: {error}", recipe.name));
@@ -265,6 +272,7 @@ mod tests {
             gating: crate::model::GatingCard::default(),
             layers: vec![LayerCard::of_tensors("layer", 2, ["gates", "ids", "weights"])],
             parameters: None,
+            assumed: Vec::new(),
         }
     }
 

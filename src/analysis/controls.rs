@@ -67,6 +67,13 @@ impl Controls {
         self.top_k_in_nodes
     }
 
+    /// Whether a smaller k of a router leaves its last ranks out, which the graph runs nevertheless.
+    pub(super) fn runs_all_ranks(&self, router: usize) -> bool {
+        let Edit::Proved(proved) = &self.edit else { return false };
+        let controls = proved.instrumented.routers.get(router);
+        controls.is_some_and(|controls| controls.top_k.is_err() && controls.rank_weights.is_ok())
+    }
+
     /// What is known since the model was opened.
     pub(super) fn changeable(&self) -> Option<Changeable> {
         match &self.edit {

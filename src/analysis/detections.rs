@@ -193,6 +193,10 @@ fn on_image(card: &DetectionCard, input: &InputCard, seen: PixelRect, numbers: [
             let [x, y, width, height] = numbers;
             [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0]
         }
+        BoxFormat::Xywh => {
+            let [x, y, width, height] = numbers;
+            [x, y, x + width, y + height]
+        }
     };
     let (scale_x, scale_y) = (seen.width / size[0], seen.height / size[1]);
     PixelRect {
@@ -279,6 +283,23 @@ mod tests {
         let raw = DetectionCard { activation: ScoreActivation::Sigmoid, ..objectness };
         let told = found(&raw, &[("boxes", &[1, 1, 6], &[0.0, 0.0, 20.0, 20.0, 0.0, 40.0])]);
         assert_eq!(told[0].5, 0.5);
+    }
+
+    #[test]
+    fn one_box_is_the_same_in_every_format_and_unit() {
+        let (fractions, pixels) = (BoxUnits::Normalized, BoxUnits::Pixels);
+        for (format, units, numbers) in [
+            (BoxFormat::Xyxy, fractions, [0.25, 0.5, 0.75, 1.0]),
+            (BoxFormat::Cxcywh, fractions, [0.5, 0.75, 0.5, 0.5]),
+            (BoxFormat::Xywh, fractions, [0.25, 0.5, 0.5, 0.5]),
+            (BoxFormat::Xyxy, pixels, [5.0, 10.0, 15.0, 20.0]),
+            (BoxFormat::Cxcywh, pixels, [10.0, 15.0, 10.0, 10.0]),
+            (BoxFormat::Xywh, pixels, [5.0, 10.0, 10.0, 10.0]),
+        ] {
+            let card = card(DetectionStyle::Lists, format, units, ScoreActivation::None);
+            let told = found(&card, &[("boxes", &[1, 1, 4], &numbers), ("scores", &[1, 1, 2], &[0.9, 0.1])]);
+            assert_eq!(told, [(35.0, 25.0, 50.0, 25.0, "cat".to_owned(), 0.9)], "{format:?} {units:?}");
+        }
     }
 
     #[test]

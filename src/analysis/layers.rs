@@ -5,6 +5,8 @@
 //! file's (`model::instrument`); the file itself is not touched.
 
 use super::reading::{LayerRecipe, Recomputed};
+use crate::model::graph::ModelGraph;
+use crate::model::proto::ModelProto;
 use crate::model::routers::{GatingRule, Router, RouterReport, ScoreFunction, TensorRef};
 use crate::model::{GatingCard, LayerCard, ModelCard, ModelDescription};
 
@@ -81,6 +83,35 @@ impl LayerPlan {
     pub fn without_edit(&self) -> Vec<ShownLayer> {
         let declared = self.layers.iter().filter(|layer| layer.recipe.is_none());
         declared.map(|layer| ShownLayer { card: layer.card.clone(), source: LayerSource::Declared }).collect()
+    }
+
+    /// Fills in what the graph of `model` knows of tensors that a card names inside bodies and functions.
+    ///
+    /// # Errors
+    /// The layers with tensors that the graph does not have, in a sentence.
+    pub fn look_up(&mut self, model: &ModelProto) -> Result<(), String> {
+        let is_inside = |tensor: &TensorRef| !tensor.place.is_empty();
+        let by_card = |layer: &&mut PlannedLayer| {
+            layer.card.router.is_none() && layer.recipe.iter().flat_map(LayerRecipe::tensors).any(is_inside)
+        };
+        let mut layers = self.layers.iter_mut().filter(by_card).peekable();
+        if layers.peek().is_none() {
+            return Ok(());
+        }
+        let graph = ModelGraph::new(model).map_err(|error| error.to_string())?;
+        let missing = |layer: &mut PlannedLayer| {
+            let name = layer.recipe.as_mut()?.look_up(&graph).err()?;
+            Some(format!("{} names the tensor {name}, which the model does not have", layer.card.name))
+        };
+        let missing: Vec<String> = layers.filter_map(missing).collect();
+        if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+    }
+
+    /// The plan without the layers that a person chose, with the names of those; `None` where there are none.
+    pub fn without_chosen(&self) -> Option<(Self, String)> {
+        let (chosen, rest): (Vec<_>, Vec<_>) = self.layers.iter().cloned().partition(|layer| layer.card.chosen_by_hand);
+        let names: Vec<&str> = chosen.iter().map(|layer| layer.card.name.as_str()).collect();
+        (!names.is_empty()).then(|| (Self { layers: rest }, names.join(", ")))
     }
 
     /// Whether layers are read from tensors that the file may not have as outputs.

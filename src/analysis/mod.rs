@@ -8,6 +8,7 @@ mod detections;
 mod edited;
 mod layers;
 mod opening;
+mod parameters;
 mod parity;
 mod pipeline;
 mod places;
@@ -163,8 +164,13 @@ impl Analysis {
         let sums_to_one = |place: &LayerPlace| {
             model.layers.get(place.source).is_some_and(|layer| layer.gates_sum_to_one(&model.card.gating))
         };
+        // What a person chose and does not see has to be told where the picture is.
+        let chosen = model.card.layers.iter().any(|layer| layer.chosen_by_hand);
+        let hidden = model.hidden_routing.as_ref().filter(|_| chosen);
+        let hidden = hidden.map(|reason| format!("a layer cannot be shown. {reason}"));
         scores
             .into_iter()
+            .chain(hidden)
             .chain(self.unreadable.iter().cloned())
             .chain(self.banned_in_vain())
             .chain(layers.flat_map(|((routing, stats), place)| stats.oddities(routing, sums_to_one(place))))

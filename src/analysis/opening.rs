@@ -35,7 +35,8 @@ impl OpenModel {
         let Understood { file, model, description, routers, card, card_source, reasons } =
             guarded(path, || Understood::of(path))??;
         let version = version.with(description.external_files.iter().cloned());
-        let plan = LayerPlan::new(&card, &routers, &description);
+        let mut plan = LayerPlan::new(&card, &routers, &description);
+        let looked_up = plan.look_up(&model);
         let weights = description.external_files.clone();
         let request = LoadRequest { weights, ..LoadRequest::new(path, execution.clone()) };
         let loaded = engine.load_since(since, &request).map_err(|error| explained(error, &description))?;
@@ -60,7 +61,7 @@ impl OpenModel {
         };
         if plan.needs_edit() {
             let original = Original { request: &request, model: &model, file: &file, report: &routers };
-            if let Err(error) = opened.show_routing(engine, &original, &plan) {
+            if let Err(error) = opened.show_routing(engine, &original, &plan, looked_up) {
                 engine.unload(opened.handle)?;
                 return Err(error.into());
             }
@@ -68,8 +69,40 @@ impl OpenModel {
         Ok(opened)
     }
 
-    /// Puts an edited model in the place of the original, one whose outputs carry the routing.
-    fn show_routing(&mut self, engine: &Engine, original: &Original<'_>, plan: &LayerPlan) -> Result<(), EngineError> {
+    /// Puts an edited model in the place of the original, one whose outputs carry the routing. A layer that a person chose
+    /// and that cannot be shown does not keep the others from it. `looked_up` tells of layers whose tensors are not there.
+    fn show_routing(
+        &mut self,
+        engine: &Engine,
+        original: &Original<'_>,
+        plan: &LayerPlan,
+        looked_up: Result<(), String>,
+    ) -> Result<(), EngineError> {
+        let shown = match looked_up {
+            Ok(()) => self.show_plan(engine, original, plan)?,
+            Err(missing) => Err(missing),
+        };
+        let Err(reason) = shown else { return Ok(()) };
+        let Some((rest, chosen)) = plan.without_chosen() else {
+            self.hide(reason);
+            return Ok(());
+        };
+        let reason = format!("{chosen}, chosen by hand: {reason}");
+        let others = if rest.needs_edit() { self.show_plan(engine, original, &rest)? } else { Ok(()) };
+        match others {
+            Ok(()) => self.hidden_routing = Some(reason),
+            Err(others) => self.hide(format!("{reason} {others}")),
+        }
+        Ok(())
+    }
+
+    /// The same for one plan; or why its layers cannot be shown.
+    fn show_plan(
+        &mut self,
+        engine: &Engine,
+        original: &Original<'_>,
+        plan: &LayerPlan,
+    ) -> Result<Result<(), String>, EngineError> {
         let everything = InstrumentPlan::everything(plan.tensors());
         let baseline = Baseline::of(engine, self.handle, self.probe()).map_err(EditError::from);
         match baseline.and_then(|baseline| load_proved(engine, original, &everything, &baseline)) {
@@ -85,13 +118,13 @@ impl OpenModel {
                         self.take(engine, loaded, plan.shown(&instrumented.outputs))?;
                         self.controls = Controls::none(error.to_string());
                     }
-                    Err(reason) => self.hide(reason),
+                    Err(reason) => return Ok(Err(reason)),
                 }
             }
             Err(EditError::Engine(error @ (EngineError::Cancelled | EngineError::Gone))) => return Err(error),
-            Err(error) => self.hide(error.to_string()),
+            Err(error) => return Ok(Err(error.to_string())),
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Routing that could not be made visible can not be changed either.

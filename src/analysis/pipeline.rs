@@ -23,7 +23,7 @@ pub struct OpenModel {
     pub card: ModelCard,
     /// Where the card came from; [`CardSource::Assumed`] is to be marked wherever results are shown.
     pub card_source: CardSource,
-    /// What each field of a guessed card rests on; empty for a card that came with the model.
+    /// What each field of a guessed card rests on; of a card that came with the model, what nobody looked at yet.
     pub reasons: Vec<Reason>,
     /// The files that it was read from, as they were before.
     pub version: ModelVersion,
@@ -90,14 +90,19 @@ pub enum OpenError {
 }
 
 impl OpenModel {
-    /// What had to be assumed because the model has no card; `None` for a model with one.
+    /// What had to be assumed because the model has no card, or one that nobody looked at; else `None`.
     #[must_use]
     pub fn assumption(&self) -> Option<String> {
         let assumed = self.reasons.iter().filter(|reason| reason.basis == Basis::Assumed && !is_repeated(reason));
         let texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
-        (self.card_source == CardSource::Assumed).then(|| {
-            format!("This model has no card; what it says of itself was read from its graph. {}", texts.join(" "))
-        })
+        match (&self.card_source, texts.is_empty()) {
+            (CardSource::Assumed, _) => {
+                let read = "This model has no card; what it says of itself was read from its graph.";
+                Some(format!("{read} {}", texts.join(" ")))
+            }
+            (_, false) => Some(format!("Parts of this model's card were assumed: {}", texts.join(" "))),
+            (_, true) => None,
+        }
     }
 
     /// The `top_k` to run with: the wish if it is possible, else the model's default; `None` for a model without the

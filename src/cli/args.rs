@@ -110,6 +110,9 @@ pub(super) struct InspectArgs {
     /// The ONNX file
     #[arg(value_name = "MODEL")]
     pub(super) file: PathBuf,
+    /// The tensors that may be gates of routers, the likeliest first; those that a word means, or all
+    #[arg(long, value_name = "WORDS", num_args = 0..=1)]
+    pub(super) tensors: Option<Option<String>>,
     /// One JSON object, as docs/inspect-json.md describes
     #[arg(long)]
     pub(super) json: bool,

@@ -3,6 +3,7 @@
 use super::args::InspectArgs;
 use super::console::print;
 use super::failure::Failure;
+use crate::model::geometry::{PlacedGate, gates, meant};
 use crate::model::graph::ModelGraph;
 use crate::model::routers::{Part, Router, RouterReport, TopKSource, find_routers};
 use crate::model::{ModelDescription, decode_model, map_file};
@@ -20,6 +21,14 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let description = ModelDescription::of(&args.file, file.len() as u64, &model);
     let graph = ModelGraph::new(&model).map_err(anyhow::Error::new)?;
     let report = find_routers(&graph);
+    if let Some(words) = &args.tensors {
+        let words = words.as_deref().unwrap_or_default();
+        let (card, ..) = description.card_or_guess(&model, &report).map_err(anyhow::Error::new)?;
+        let gates = gates(&model, &card, &report).map_err(anyhow::Error::new)?;
+        let gates: Vec<PlacedGate> = meant(&gates, words).into_iter().map(|at| gates[at].clone()).collect();
+        let record = InspectRecord::new(&description, &report).with_gates(&gates);
+        return Ok(print(&record, args.json, |out| gates.iter().try_for_each(|gate| write_gate(out, gate)))?);
+    }
     Ok(print(&InspectRecord::new(&description, &report), args.json, |out| {
         write_model(out, &description, &report.parts)?;
         write_report(out, &report)
@@ -83,6 +92,23 @@ fn write_report(out: &mut impl Write, report: &RouterReport) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A tensor that may be a gate, in three lines.
+fn write_gate(out: &mut impl Write, placed: &PlacedGate) -> io::Result<()> {
+    let gate = &placed.gate;
+    writeln!(out, "{}", placed.path)?;
+    let seems = match gate.top_k {
+        Some(k) => format!("{}, k = {k}", gate.rule.name()),
+        None => gate.rule.name().to_owned(),
+    };
+    writeln!(out, "  {}: {} of {seems}, given by {}", gate.tensor, gate.values.name(), gate.operator)?;
+    let why = match (&gate.router, &gate.near_miss) {
+        (Some(router), _) => format!("found as the router {router}"),
+        (None, Some(reason)) => format!("near miss: {reason}"),
+        (None, None) => gate.evidence.join("; "),
+    };
+    writeln!(out, "  {why}{}{}", if why.is_empty() { "" } else { ". " }, placed.reason)
 }
 
 fn write_router(out: &mut impl Write, router: &Router) -> io::Result<()> {

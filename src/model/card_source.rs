@@ -48,7 +48,8 @@ impl ModelDescription {
         self.checked(card, source)
     }
 
-    /// The same, or for a model that came without a card one that is guessed from its graph, with what its fields rest on.
+    /// The same, or for a model that came without a card one that is guessed from its graph, with what its fields rest on;
+    /// of a card that was given, those that nobody looked at yet.
     /// `model` is the file's content, and `routers` what was found in it.
     ///
     /// # Errors
@@ -60,7 +61,8 @@ impl ModelDescription {
         routers: &RouterReport,
     ) -> Result<(ModelCard, CardSource, Vec<Reason>), ModelError> {
         if let Some((card, source)) = self.given_card()? {
-            return self.checked(card, source).map(|(card, source)| (card, source, Vec::new()));
+            let reasons = card.assumed.clone();
+            return self.checked(card, source).map(|(card, source)| (card, source, reasons));
         }
         let Geometry { card, reasons } = guess(self, model, routers)?;
         self.checked(card, CardSource::Assumed).map(|(card, source)| (card, source, reasons))

@@ -1,5 +1,6 @@
 //! Checks a card against itself and against the graph, so that everything after can rely on it.
 
+use super::routers::GatingRule;
 use super::{
     CropRule, DetectionCard, DetectionStyle, Dim, Fill, FixedInputCard, GridCard, InputCard, InputElement, LayerCard,
     Layout, ModelCard, ModelDescription, ResizeRule, TensorPath, TokenOrder, TopKCard, ValueDescription,
@@ -215,8 +216,9 @@ fn check_layer(layer: &LayerCard, model: &ModelDescription) -> Check {
     ensure((1..=u32::MAX as usize).contains(&experts), || format!("num_experts is {experts}"))?;
     let gate_logits = layer.gate_logits.as_deref().unwrap_or("");
     for (name, field) in [(layer.gate_probs.as_str(), "gate_probs"), (gate_logits, "gate_logits")] {
-        // Of an inner tensor the axes are not known here; of an output the experts are the last.
-        if let Some(size) = tensor(model, name, field, "float")?.and_then(last_size) {
+        // Of an inner tensor the axes are not known here.
+        let output = tensor(model, name, field, "float")?;
+        if let Some(size) = output.and_then(|output| size_from_end(output, layer.expert_axis_from_end)) {
             ensure(size == experts, || format!("num_experts is {experts}, but output {name} has {size} columns"))?;
         }
     }
@@ -232,6 +234,11 @@ fn check_layer(layer: &LayerCard, model: &ModelDescription) -> Check {
     })?;
     ensure(is_found || !layer.is_recomputed() || layer.rule.is_some(), || {
         "expert_ids or combine_weights is missing: rule must say how to compute them again".into()
+    })?;
+    let by_rule = layer.rule.filter(|rule| layer.chosen_by_hand && !LayerCard::RULES.contains(rule));
+    ensure(by_rule.is_none(), || {
+        let rule = by_rule.map_or("", GatingRule::name);
+        format!("rule is {rule}, by which no choice can be worked out from one tensor")
     })?;
     layer.grid.as_ref().map_or(Ok(()), |grid| check_grid(grid).map_err(|reason| format!("grid {reason}")))
 }
@@ -278,8 +285,8 @@ fn num_classes(logits: &ValueDescription) -> Option<usize> {
     sizes.collect::<Option<Vec<_>>>()?.into_iter().try_fold(1, usize::checked_mul)
 }
 
-fn last_size(value: &ValueDescription) -> Option<usize> {
-    value.dims.as_ref()?.last()?.size()
+fn size_from_end(value: &ValueDescription, axis: usize) -> Option<usize> {
+    value.dims.as_ref()?.iter().rev().nth(axis)?.size()
 }
 
 fn ensure(condition: bool, problem: impl FnOnce() -> String) -> Check {

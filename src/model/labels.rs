@@ -1,4 +1,4 @@
-//! Names of classes: from a text file, or ImageNet's, which the bundled model's card has.
+//! Names of classes: from a text file, ImageNet's, which the bundled model's card has, or COCO's.
 
 use super::text_file::read_text;
 use super::{ModelCard, default_model_path, read_model};
@@ -117,6 +117,25 @@ pub fn imagenet_labels() -> Option<&'static [String]> {
     LABELS.get_or_init(read).as_deref()
 }
 
+/// The names of COCO's 80 categories of objects, in the order of their ids, as YOLO's published weights have them
+/// (`assets/labels/README.md`).
+#[must_use]
+pub fn coco_labels() -> &'static [String] {
+    static LABELS: OnceLock<Vec<String>> = OnceLock::new();
+    let read = || include_str!("../../assets/labels/coco-80.txt").lines().map(str::to_owned).collect();
+    LABELS.get_or_init(read)
+}
+
+/// The same by id, 0 to 90, as DETR's published weights have them: ids that COCO left out, and 0, have no name of their own.
+#[must_use]
+pub fn coco_labels_by_id() -> Vec<String> {
+    const LEFT_OUT: [usize; 11] = [0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83];
+    let mut names = coco_labels().iter();
+    let name = |id: usize| if LEFT_OUT.contains(&id) { None } else { names.next().cloned() };
+    let names: Vec<Option<String>> = (0..=90).map(name).collect();
+    names.into_iter().enumerate().map(|(id, name)| name.unwrap_or_else(|| format!("class {id}"))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +189,21 @@ mod tests {
     fn the_bundled_card_has_the_classes_of_imagenet() {
         let labels = imagenet_labels().unwrap();
         assert_eq!((labels.len(), labels[0].as_str(), labels[1].as_str()), (1000, "tench", "goldfish"));
+    }
+
+    /// Ids as COCO's annotations and DETR's paper have them.
+    #[test]
+    fn the_classes_of_coco_have_their_numbers() {
+        let (in_order, by_id) = (coco_labels(), coco_labels_by_id());
+        assert_eq!((in_order.len(), by_id.len()), (80, 91));
+        assert_eq!(
+            (in_order[0].as_str(), in_order[15].as_str(), in_order[79].as_str()),
+            ("person", "cat", "toothbrush")
+        );
+        for (id, name) in
+            [(0, "class 0"), (1, "person"), (12, "class 12"), (13, "stop sign"), (17, "cat"), (90, "toothbrush")]
+        {
+            assert_eq!(by_id[id], name);
+        }
     }
 }

@@ -39,5 +39,5 @@ pub use instrument::{
     Control, ControlInput, Exposed, InstrumentError, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls,
     TopKInputs, expose, instrument,
 };
-pub use labels::{LabelsError, imagenet_labels, read_labels};
+pub use labels::{LabelsError, coco_labels, coco_labels_by_id, imagenet_labels, read_labels};
 pub use map::map_file;

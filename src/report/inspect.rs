@@ -1,6 +1,7 @@
 //! What is known of a model without running it, as JSON: the same for `moescope inspect --json` and for the window.
 //! `docs/inspect-json.md` describes it.
 
+use crate::model::geometry::PlacedGate;
 use crate::model::routers::RouterReport;
 use crate::model::{ModelDescription, ValueDescription};
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct InspectRecord<'a> {
     unknown_operators: &'a [String],
     #[serde(flatten)]
     report: &'a RouterReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate_tensors: Option<&'a [PlacedGate]>,
 }
 
 impl<'a> InspectRecord<'a> {
@@ -48,7 +51,14 @@ impl<'a> InspectRecord<'a> {
             operators: &model.operators,
             unknown_operators: &model.unknown_operators,
             report,
+            gate_tensors: None,
         }
+    }
+
+    /// The same with the tensors that may be gates, the likeliest first.
+    #[must_use]
+    pub fn with_gates(self, gates: &'a [PlacedGate]) -> Self {
+        Self { gate_tensors: Some(gates), ..self }
     }
 }
 

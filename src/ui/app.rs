@@ -148,11 +148,13 @@ impl App {
                 }
                 Command::PlaceFile(missing, from) => self.place(missing, from),
                 Command::StopCopy => self.copy.iter().for_each(FileCopy::stop),
-                Command::ShowLabelsDialog(model) => {
-                    dialogs::pick_labels(&self.commands, model, self.state.settings.folder.as_ref());
+                Command::ShowLabelsDialog(model, of) => {
+                    dialogs::pick_labels(&self.commands, (model, of), self.state.settings.folder.as_ref());
                 }
-                Command::LabelsRead(model, Ok(labels)) => self.panels.card.take_labels(&model, labels),
-                Command::LabelsRead(_, Err(message)) => self.state.notify("No class names were read", message),
+                Command::LabelsRead(model, of, Ok(labels)) => self.panels.card.take_labels(&model, of, labels),
+                Command::LabelsRead(.., Err(message)) => self.state.notify("No class names were read", message),
+                Command::ListGates(model) => dialogs::list_gates(&self.commands, model),
+                Command::GatesListed(model, gates) => self.panels.model.take_gates(&model, gates),
                 Command::SaveCard(model, card) => dialogs::save_beside(&self.commands, model, card),
                 Command::FitImage => self.panels.heatmap.camera.fit(),
                 Command::ZoomToPixels => self.panels.heatmap.wanted_zoom = Some(1.0),

@@ -6,6 +6,7 @@ use crate::analysis::{ImageId, OpenModel};
 use crate::engine::{Execution, ProviderChoice};
 use crate::input::DecodedImage;
 use crate::model::ModelCard;
+use crate::model::geometry::PlacedGate;
 use crate::report::{Copied, CopyProgress};
 use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
 use std::path::PathBuf;
@@ -42,13 +43,17 @@ pub enum Command {
     /// A copy was put there, or could not be.
     FilePlaced(MissingFile, Result<Copied, String>),
     /// Show the dialog that asks for a file with names of classes, for the card of a model.
-    ShowLabelsDialog(PathBuf),
+    ShowLabelsDialog(PathBuf, LabelsOf),
     /// Names of classes for the card of a model were read, or why not.
-    LabelsRead(PathBuf, Result<Vec<String>, String>),
+    LabelsRead(PathBuf, LabelsOf, Result<Vec<String>, String>),
     /// Write a card beside its model, to be used from then on.
     SaveCard(Arc<OpenModel>, Box<ModelCard>),
     /// The card of a model was written, or why not.
     CardSaved(PathBuf, Result<(), String>),
+    /// List the tensors of a model that may be gates of routers.
+    ListGates(Arc<OpenModel>),
+    /// The tensors of a model that may be gates, the likeliest first, or why they cannot be listed.
+    GatesListed(Arc<OpenModel>, Result<Arc<Vec<PlacedGate>>, String>),
     /// Stop opening a model and stay with the one that is open.
     CancelOpening,
     /// Choose what the wanted model runs on.
@@ -133,6 +138,15 @@ pub enum Command {
     CopyView,
     /// End the program.
     Quit,
+}
+
+/// What the names of classes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelsOf {
+    /// What the model takes the image for.
+    Classes,
+    /// The boxes of a detector.
+    Boxes,
 }
 
 /// Where panels put their commands; they are applied before the next frame.

@@ -1,10 +1,11 @@
-//! File dialogs of the system, and what is written for a person, on threads of their own. What a person picks, and what
+//! File dialogs of the system, and what is read and written for a person, on threads of their own. What a person picks, and what
 //! became of it, comes back as a command.
 
-use super::command::{Command, CommandSender};
+use super::command::{Command, CommandSender, LabelsOf};
 use super::state::{MissingFile, file_name};
 use crate::analysis::OpenModel;
-use crate::model::{ModelCard, read_labels};
+use crate::model::geometry::gates;
+use crate::model::{ModelCard, decode_model, map_file, read_labels};
 use crate::report::save_card;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub fn pick_missing(commands: &CommandSender, missing: MissingFile, folder: Opti
 }
 
 /// Asks for a file with names of classes for the card of a model, and reads it.
-pub fn pick_labels(commands: &CommandSender, model: PathBuf, folder: Option<&PathBuf>) {
+pub fn pick_labels(commands: &CommandSender, (model, of): (PathBuf, LabelsOf), folder: Option<&PathBuf>) {
     let dialog = rfd::AsyncFileDialog::new()
         .set_title("Names of the classes")
         .add_filter("Names", &["txt", "json", "names"])
@@ -51,7 +52,7 @@ pub fn pick_labels(commands: &CommandSender, model: PathBuf, folder: Option<&Pat
     wait_apart(move || {
         let Some(file) = pollster::block_on(picked) else { return };
         let labels = read_labels(file.path()).map_err(|error| error.to_string());
-        commands.send(Command::LabelsRead(model, labels));
+        commands.send(Command::LabelsRead(model, of, labels));
     });
 }
 
@@ -64,6 +65,22 @@ pub fn save_beside(commands: &CommandSender, model: Arc<OpenModel>, card: Box<Mo
     };
     if let Err(error) = std::thread::Builder::new().name("moescope-save".into()).spawn(save) {
         commands.send(Command::CardSaved(path, Err(error.to_string())));
+    }
+}
+
+/// Looks at all tensors of a model, which takes a while for a large one.
+pub fn list_gates(commands: &CommandSender, model: Arc<OpenModel>) {
+    let (here, of) = (commands.clone(), Arc::clone(&model));
+    let list = move || {
+        let file = map_file(&model.path).map_err(|error| error.to_string());
+        let decoded = file.and_then(|file| decode_model(&model.path, &file).map_err(|error| error.to_string()));
+        let listed = decoded.and_then(|decoded| {
+            gates(&decoded, &model.card, &model.routers).map(Arc::new).map_err(|error| error.to_string())
+        });
+        here.send(Command::GatesListed(model, listed));
+    };
+    if let Err(error) = std::thread::Builder::new().name("moescope-gates".into()).spawn(list) {
+        commands.send(Command::GatesListed(of, Err(error.to_string())));
     }
 }
 

@@ -3,6 +3,8 @@
 use super::{click, has_text, model, window};
 use egui::Key;
 use egui_kittest::kittest::Queryable;
+use moescope::ui::command::Command as Wish;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
@@ -51,4 +53,25 @@ fn the_copied_json_is_what_the_command_writes() {
     let command = Command::new(env!("CARGO_BIN_EXE_moescope")).arg("inspect").arg(model()).arg("--json").output();
     let printed = String::from_utf8(command.expect("the program").stdout).expect("text");
     assert_eq!(copied.expect("a text in the clipboard"), printed.trim_end());
+}
+
+/// A k that was edited into the graph counts as one that the file has.
+#[test]
+fn the_parameters_follow_a_k_that_was_made_changeable() {
+    let mut harness = window();
+    let row = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo/rows/hf-mixtral-batched-torchscript/model.onnx");
+    harness.state().send(Wish::OpenPaths(vec![row]));
+    super::settle(&mut harness);
+    harness.key_press(Key::I);
+    super::settle(&mut harness);
+    let model = harness.state().state().model.open.clone().expect("a model");
+    let own = model.routers.parameters.activated.expect("a fixed k");
+    // Two layers of experts of 16 × 48 + 24 × 16 parameters; the row's own k is 2.
+    for (k, activated) in [(2, own), (1, own - 2 * 1152), (5, own + 3 * 2 * 1152)] {
+        harness.state().send(Wish::SetTopK(k));
+        super::settle(&mut harness);
+        let share = 100.0 * activated as f64 / model.routers.parameters.total as f64;
+        let number = format!("{},{:03}", activated / 1000, activated % 1000);
+        harness.get_by_label(&format!("Activated for a token at k = {k}: {number} · {share:.0} %"));
+    }
 }

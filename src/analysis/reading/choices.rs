@@ -5,7 +5,7 @@ use super::scores::score_row;
 use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, output, rows_of};
 use crate::engine::{RunResult, Tensor};
 use crate::model::routers::{GatingRule, ScoreFunction};
-use crate::routing::{ExpertIdx, RoutingError, softmax, top_indices};
+use crate::routing::{ExpertIdx, RoutingError, top_indices};
 
 /// The choices of all tokens in their order.
 pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> Result<Vec<Choices>, ReadingError> {
@@ -201,32 +201,43 @@ fn by_experts(
     Ok(choices)
 }
 
-/// The choice worked out from the logits, where the graph does not have it as a tensor.
+/// The choice worked out from the logits, or from the scores where there are no logits, where the graph does not have it
+/// as a tensor.
 fn again(recipe: &LayerRecipe, run: &RunResult) -> Result<Vec<Choices>, ReadingError> {
-    let logits = rows_of(run, recipe.gate_logits.as_ref())?.ok_or(ReadingError::Missing { what: "gate logits" })?;
-    if logits.columns != recipe.num_experts {
-        let shown = recipe.gate_logits.as_ref().ok_or(ReadingError::Missing { what: "gate logits" })?;
-        return Err(misfit(output(run, shown)?, format!("a logit for each of {} experts", recipe.num_experts)));
+    let shown = recipe.gate_logits.as_ref().or(recipe.gate_probs.as_ref());
+    let shown = shown.ok_or(ReadingError::Missing { what: "gate logits" })?;
+    let tensor = output(run, shown)?;
+    let rows = Rows::floats(tensor, shown.axis_from_end);
+    if rows.columns != recipe.num_experts {
+        return Err(misfit(tensor, format!("a score for each of {} experts", recipe.num_experts)));
     }
-    logits.iter().map(|row| chosen(recipe, row)).collect()
+    let are_scores = recipe.gate_logits.is_none();
+    rows.iter().map(|row| chosen(recipe, row, are_scores)).collect()
 }
 
-/// One token's choice by the recipe's rule.
-fn chosen(recipe: &LayerRecipe, logits: &[f32]) -> Result<Choices, ReadingError> {
+/// One token's choice by the recipe's rule, from its logits or, if they `are_scores`, from what the rule's function made
+/// of them.
+fn chosen(recipe: &LayerRecipe, row: &[f32], are_scores: bool) -> Result<Choices, ReadingError> {
     use GatingRule as Rule;
-    let top_k = recipe.top_k.unwrap_or(1).min(logits.len());
-    let best = || top_indices(logits, top_k);
-    let (experts, weights, renormalized) = match recipe.rule {
-        Rule::Soft => return Ok(heaviest_first(&score_row(logits, recipe.score))),
-        Rule::SoftmaxThenTopK => (best(), softmax(logits), false),
-        Rule::SoftmaxThenTopKRenormalized | Rule::TopKThenSoftmax => (best(), softmax(logits), true),
-        Rule::SigmoidThenTopK => (best(), score_row(logits, ScoreFunction::Sigmoid), false),
-        Rule::SigmoidThenTopKRenormalized => (best(), score_row(logits, ScoreFunction::Sigmoid), true),
-        Rule::SqrtSoftplusThenTopK => (best(), score_row(logits, ScoreFunction::SqrtSoftplus), false),
-        Rule::SqrtSoftplusThenTopKRenormalized => (best(), score_row(logits, ScoreFunction::SqrtSoftplus), true),
-        Rule::ArgMax => (top_indices(logits, 1), vec![1.0; logits.len()], false),
+    let (function, renormalized) = match recipe.rule {
+        Rule::Soft => (recipe.score, false),
+        Rule::SoftmaxThenTopK => (ScoreFunction::Softmax, false),
+        Rule::SoftmaxThenTopKRenormalized | Rule::TopKThenSoftmax => (ScoreFunction::Softmax, true),
+        Rule::SigmoidThenTopK => (ScoreFunction::Sigmoid, false),
+        Rule::SigmoidThenTopKRenormalized => (ScoreFunction::Sigmoid, true),
+        Rule::SqrtSoftplusThenTopK => (ScoreFunction::SqrtSoftplus, false),
+        Rule::SqrtSoftplusThenTopKRenormalized => (ScoreFunction::SqrtSoftplus, true),
+        Rule::ArgMax => {
+            let best = top_indices(row, 1).into_iter();
+            return Ok(best.map(|expert| (ExpertIdx(expert as u32), 1.0)).collect());
+        }
         rule => return Err(ReadingError::Rule { rule }),
     };
+    let weights = if are_scores { row.to_vec() } else { score_row(row, function) };
+    if recipe.rule == Rule::Soft {
+        return Ok(heaviest_first(&weights));
+    }
+    let experts = top_indices(row, recipe.top_k.unwrap_or(1).min(row.len()));
     let kept: f64 = experts.iter().map(|&expert| f64::from(weights[expert])).sum();
     let scale = if renormalized { kept } else { 1.0 };
     let weight = |expert: usize| (f64::from(weights[expert]) / scale) as f32;
@@ -243,4 +254,60 @@ fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
 
 fn misfit(tensor: &Tensor, expected: String) -> ReadingError {
     ReadingError::Shape { name: tensor.name.clone(), shape: tensor.shape.clone(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LayerCard;
+    use crate::model::routers::GatingRule as Rule;
+
+    fn recipe(rule: Rule) -> LayerRecipe {
+        let card = LayerCard { num_experts: 3, top_k: Some(2), rule: Some(rule), ..LayerCard::default() };
+        LayerRecipe::of_card(&card).shown(|_| None)
+    }
+
+    fn assert_chosen(found: Result<Choices, ReadingError>, expected: &[(u32, f32)], what: &str) {
+        let found = found.unwrap();
+        let alike = |(a, b): (&(ExpertIdx, f32), &(u32, f32))| a.0.0 == b.0 && (a.1 - b.1).abs() < 1e-5;
+        assert!(found.len() == expected.len() && found.iter().zip(expected).all(alike), "{what}: {found:?}");
+    }
+
+    /// By hand: eˣ is 1, 3 and 2.
+    #[test]
+    fn a_choice_is_worked_out_from_logits_by_every_rule_that_allows_it() {
+        let logits = [0.0, 3_f32.ln(), 2_f32.ln()];
+        let cases: [(Rule, &[(u32, f32)]); 9] = [
+            (Rule::SoftmaxThenTopK, &[(1, 0.5), (2, 1.0 / 3.0)]),
+            (Rule::SoftmaxThenTopKRenormalized, &[(1, 0.6), (2, 0.4)]),
+            (Rule::TopKThenSoftmax, &[(1, 0.6), (2, 0.4)]),
+            (Rule::SigmoidThenTopK, &[(1, 0.75), (2, 2.0 / 3.0)]),
+            (Rule::SigmoidThenTopKRenormalized, &[(1, 9.0 / 17.0), (2, 8.0 / 17.0)]),
+            (Rule::SqrtSoftplusThenTopK, &[(1, 1.177_41), (2, 1.048_147)]),
+            (Rule::SqrtSoftplusThenTopKRenormalized, &[(1, 0.529_041), (2, 0.470_959)]),
+            (Rule::ArgMax, &[(1, 1.0)]),
+            (Rule::Soft, &[(1, 0.5), (2, 1.0 / 3.0), (0, 1.0 / 6.0)]),
+        ];
+        for (rule, expected) in cases {
+            assert_chosen(chosen(&recipe(rule), &logits, false), expected, rule.name());
+        }
+        assert_eq!(cases.map(|(rule, _)| rule), LayerCard::RULES, "what a card may say is what is done");
+        for rule in [Rule::ExpertChoice, Rule::SoftMoe, Rule::TopP, Rule::ProductKey, Rule::ContribMoe, Rule::Other] {
+            assert_eq!(chosen(&recipe(rule), &logits, false), Err(ReadingError::Rule { rule }));
+        }
+    }
+
+    #[test]
+    fn scores_are_taken_as_they_are() {
+        let scores = [0.1, 0.6, 0.3];
+        let cases: [(Rule, &[(u32, f32)]); 4] = [
+            (Rule::SigmoidThenTopK, &[(1, 0.6), (2, 0.3)]),
+            (Rule::SoftmaxThenTopKRenormalized, &[(1, 2.0 / 3.0), (2, 1.0 / 3.0)]),
+            (Rule::TopKThenSoftmax, &[(1, 2.0 / 3.0), (2, 1.0 / 3.0)]),
+            (Rule::Soft, &[(1, 0.6), (2, 0.3), (0, 0.1)]),
+        ];
+        for (rule, expected) in cases {
+            assert_chosen(chosen(&recipe(rule), &scores, true), expected, rule.name());
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod rows;
 mod scores;
 
 use crate::engine::{RunResult, Tensor};
+use crate::model::graph::ModelGraph;
 use crate::model::routers::{GatingRule, Router, ScoreFunction, TensorRef};
 use crate::model::{LayerCard, TensorPath};
 use crate::routing::{ExpertIdx, LayerRouting, RoutingError};
@@ -83,7 +84,7 @@ impl ShownTensor {
 pub struct Recomputed {
     /// Gate probabilities are computed from the gate logits.
     pub gate_probs: bool,
-    /// Experts and combine weights are computed from the gate logits.
+    /// Experts and combine weights are computed from the gate logits or probabilities.
     pub choices: bool,
 }
 
@@ -157,14 +158,18 @@ impl LayerRecipe<TensorRef> {
         }
     }
 
-    /// The recipe for tensors that a card names, of whatever shape: experts, or choices, are on the last axis.
+    /// The recipe for tensors that a card names, of whatever shape: experts are on the axis that it says, choices on the
+    /// last one.
     #[must_use]
     pub fn of_card(layer: &LayerCard) -> Self {
-        let named = |name: &str, dense: bool| {
+        let on_axis = |name: &str, dense: bool, from_end: usize| {
             let TensorPath { name, place } = TensorPath::parse(name);
-            let tensor = TensorRef { name, place, element: 0, shape: vec![-1], expert_axis: Some(0), dense };
+            let shape = vec![-1; from_end + 1];
+            let tensor = TensorRef { name, place, element: 0, shape, expert_axis: Some(0), dense };
             Some(tensor).filter(|tensor| !tensor.name.is_empty())
         };
+        let named = |name: &str, dense: bool| on_axis(name, dense, 0);
+        let gate = |name: &str| on_axis(name, true, layer.expert_axis_from_end);
         let rule = layer.rule.unwrap_or(GatingRule::SoftmaxThenTopK);
         Self {
             name: layer.name.clone(),
@@ -172,12 +177,26 @@ impl LayerRecipe<TensorRef> {
             top_k: layer.top_k,
             rule,
             score: scores::of_rule(rule),
-            gate_logits: named(layer.gate_logits.as_deref().unwrap_or_default(), true),
-            gate_probs: named(&layer.gate_probs, true),
+            gate_logits: gate(layer.gate_logits.as_deref().unwrap_or_default()),
+            gate_probs: gate(&layer.gate_probs),
             expert_ids: named(&layer.expert_ids, false),
             combine_weights: named(&layer.combine_weights, layer.expert_ids.is_empty()),
             kept: None,
         }
+    }
+
+    /// Fills in what a graph knows of tensors inside bodies: an edit has to name their types.
+    ///
+    /// # Errors
+    /// The name of a tensor that the graph does not have.
+    pub fn look_up(&mut self, graph: &ModelGraph<'_>) -> Result<(), String> {
+        let tensors = [&mut self.gate_logits, &mut self.gate_probs, &mut self.expert_ids, &mut self.combine_weights];
+        for tensor in tensors.into_iter().flatten().filter(|tensor| !tensor.place.is_empty()) {
+            let path = TensorPath::from(&*tensor);
+            let known = path.find(graph).ok_or_else(|| path.to_string())?;
+            (tensor.element, tensor.place) = (known.element, known.place);
+        }
+        Ok(())
     }
 
     /// The tensors that are needed. Logits only where something has to be computed from them: each output more is one
@@ -219,10 +238,10 @@ impl LayerRecipe {
     /// What has to be computed again.
     #[must_use]
     pub fn recomputed(&self) -> Recomputed {
-        let logits = self.gate_logits.is_some();
+        let (logits, probs) = (self.gate_logits.is_some(), self.gate_probs.is_some());
         Recomputed {
-            gate_probs: logits && self.gate_probs.is_none() && self.num_experts <= MAX_GATED_EXPERTS,
-            choices: logits && self.expert_ids.is_none() && self.combine_weights.is_none(),
+            gate_probs: logits && !probs && self.num_experts <= MAX_GATED_EXPERTS,
+            choices: (logits || probs) && self.expert_ids.is_none() && self.combine_weights.is_none(),
         }
     }
 
@@ -243,7 +262,8 @@ impl LayerRecipe {
         let gate_probs = scores::of(self, run, &choices)?;
         let of_one = tokens.per_image.unwrap_or(choices.len() / tokens.batch.max(1)).max(1);
         let of_all = of_one * tokens.batch.max(1);
-        let in_loop = [&self.expert_ids, &self.combine_weights].into_iter().flatten().any(|shown| shown.in_loop);
+        let tensors = [&self.expert_ids, &self.combine_weights, &self.gate_logits, &self.gate_probs];
+        let in_loop = tensors.into_iter().flatten().any(|shown| shown.in_loop);
         if choices.len() % of_all != 0 || choices.len() > of_all && !in_loop {
             return Err(ReadingError::Shape {
                 name: self.name.clone(),

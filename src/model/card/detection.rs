@@ -54,6 +54,8 @@ pub enum BoxFormat {
     Xyxy,
     /// Centre, width, height.
     Cxcywh,
+    /// Left, top, width, height, as COCO's annotations have them.
+    Xywh,
 }
 
 /// What a box is measured in.

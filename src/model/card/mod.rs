@@ -13,7 +13,8 @@ pub use tensor_path::TensorPath;
 pub use tokens::{GridCard, TokenLayout, TokenOrder};
 pub use top_k::{TopKCard, TopKInput};
 
-use super::routers::{GatingRule, Router};
+use super::geometry::Reason;
+use super::routers::{GateValues, GatingRule, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -58,6 +59,9 @@ pub struct ModelCard {
     /// Parameter counts.
     #[serde(default)]
     pub parameters: Option<ParameterCard>,
+    /// What in this card was assumed and nobody looked at yet: it is marked wherever results are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<Reason>,
 }
 
 /// An input of the graph that is not the image, and what it is always fed: the ids of a prompt, a task, noise.
@@ -134,6 +138,12 @@ pub struct LayerCard {
     /// Tensor with the gate logits `[batch × tokens, E]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_logits: Option<String>,
+    /// The axis of experts of gate logits and gate probabilities, counted from the last one, which is 0.
+    #[serde(default, skip_serializing_if = "tokens::is_zero")]
+    pub expert_axis_from_end: usize,
+    /// Whether a person chose its tensor, where the finder found no router or another one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub chosen_by_hand: bool,
     /// k, where the choice is computed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
@@ -161,6 +171,19 @@ pub struct LayerCard {
 }
 
 impl LayerCard {
+    /// The rules by which a choice can be worked out from gate logits or probabilities alone.
+    pub const RULES: [GatingRule; 9] = [
+        GatingRule::SoftmaxThenTopK,
+        GatingRule::SoftmaxThenTopKRenormalized,
+        GatingRule::TopKThenSoftmax,
+        GatingRule::SigmoidThenTopK,
+        GatingRule::SigmoidThenTopKRenormalized,
+        GatingRule::SqrtSoftplusThenTopK,
+        GatingRule::SqrtSoftplusThenTopKRenormalized,
+        GatingRule::ArgMax,
+        GatingRule::Soft,
+    ];
+
     /// A layer whose routing is in three tensors, as every card of the first version had it.
     #[must_use]
     pub fn of_tensors(name: &str, num_experts: usize, [gate_probs, expert_ids, combine_weights]: [&str; 3]) -> Self {
@@ -188,11 +211,30 @@ impl LayerCard {
         }
     }
 
+    /// Says that its gate is the tensor `path`, of whose numbers `values` tells.
+    pub fn set_gate(&mut self, path: &str, values: GateValues) {
+        self.gate_logits = (values == GateValues::Logits).then(|| path.to_owned());
+        self.gate_probs = if values == GateValues::Probabilities { path.to_owned() } else { String::new() };
+    }
+
+    /// The tensor of its gate and what its numbers are, where the card names one.
+    #[must_use]
+    pub fn gate(&self) -> Option<(&str, GateValues)> {
+        let logits = self.gate_logits.as_deref().map(|path| (path, GateValues::Logits));
+        logits
+            .or_else(|| (!self.gate_probs.is_empty()).then_some((self.gate_probs.as_str(), GateValues::Probabilities)))
+    }
+
     /// Whether choice and weights have to be computed again, because the card names no tensors of them.
     #[must_use]
     pub fn is_recomputed(&self) -> bool {
         self.expert_ids.is_empty() || self.combine_weights.is_empty()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Parameter counts: all of them, and those that one token passes through.

@@ -1,6 +1,7 @@
 //! How a card names any tensor of a graph, those inside functions and bodies included.
 
-use crate::model::routers::{PlaceStep, TensorRef};
+use crate::model::graph::ModelGraph;
+use crate::model::routers::{PlaceStep, TensorRef, place};
 use std::fmt;
 
 /// A tensor's name with the way to it: `probs` in the main graph; `@12:probs` inside the function that node 12 calls;
@@ -25,6 +26,21 @@ impl TensorPath {
             rest = inner;
         }
         Self { place, name: rest.to_owned() }
+    }
+
+    /// The tensor in a graph, with its type; `None` where there is none of that name at that place.
+    #[must_use]
+    pub fn find(&self, graph: &ModelGraph<'_>) -> Option<TensorRef> {
+        let is_there = |steps: &[PlaceStep]| {
+            let same = |(a, b): (&PlaceStep, &PlaceStep)| (a.node, &a.body) == (b.node, &b.body);
+            steps.len() == self.place.len() && steps.iter().zip(&self.place).all(same)
+        };
+        let named = graph.value_ids().map(|id| graph.value(id)).filter(|value| value.name == self.name);
+        let mut placed = named.map(|value| (value, place(graph, value.scope)));
+        let (value, place) = placed.find(|(_, place)| is_there(place))?;
+        let shape = value.shape.as_ref().map_or_else(Vec::new, |shape| shape.to_vec());
+        let (name, element) = (self.name.clone(), value.element);
+        Some(TensorRef { name, place, element, shape, expert_axis: None, dense: false })
     }
 }
 

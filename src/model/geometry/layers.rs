@@ -25,7 +25,7 @@ pub(super) fn layers(graph: &ModelGraph<'_>, image: &Image, report: &RouterRepor
     let lookup = Lookup::of(graph);
     let base = flow.as_ref().and_then(|flow| first_grid(graph, flow, image.batch));
     let found: Vec<(Found, Basis, String)> =
-        report.routers.iter().map(|router| place(graph, flow.as_ref(), &lookup, router, image, base)).collect();
+        report.routers.iter().map(|router| place_router(graph, flow.as_ref(), &lookup, router, image, base)).collect();
     let first = found.iter().find_map(|(found, ..)| match found {
         Found::Grid(grid) => Some(*grid),
         _ => None,
@@ -61,7 +61,7 @@ fn layer_card(router: &Router, tokens: TokenLayout, grid: Option<GridCard>, role
 }
 
 /// What the tokens of a router are, and what that was read from.
-fn place(
+fn place_router(
     graph: &ModelGraph<'_>,
     flow: Option<&Flow<'_, '_>>,
     lookup: &Lookup<'_>,
@@ -69,16 +69,29 @@ fn place(
     image: &Image,
     base: Option<GridCard>,
 ) -> (Found, Basis, String) {
-    let tensors = &router.tensors;
-    let all = [&tensors.gate_logits, &tensors.gate_probs, &tensors.combine_weights, &tensors.expert_ids];
-    let known: Vec<(&TensorRef, ValueId)> =
-        all.into_iter().flatten().filter_map(|tensor| Some((tensor, lookup.find(tensor)?))).collect();
-    let count = known.iter().find_map(|(tensor, value)| num_tokens(graph, *value, tensor.expert_axis, image.batch));
-    if router.per_image || count == Some(1) {
+    if router.per_image {
         return (Found::Image, Basis::Graph, "One decision for the whole image.".into());
     }
-    let followed =
-        known.iter().find_map(|(tensor, value)| tokens_of(flow?.places(*value)?, tensor.expert_axis, image.batch));
+    let tensors = &router.tensors;
+    let all = [&tensors.gate_logits, &tensors.gate_probs, &tensors.combine_weights, &tensors.expert_ids];
+    place(graph, flow, lookup, all.into_iter().flatten(), image.batch, base)
+}
+
+/// What the tokens are that some tensors of one router have in common, and what that was read from.
+pub(super) fn place<'t>(
+    graph: &ModelGraph<'_>,
+    flow: Option<&Flow<'_, '_>>,
+    lookup: &Lookup<'_>,
+    tensors: impl Iterator<Item = &'t TensorRef>,
+    batch: usize,
+    base: Option<GridCard>,
+) -> (Found, Basis, String) {
+    let known: Vec<(&TensorRef, ValueId)> = tensors.filter_map(|tensor| Some((tensor, lookup.find(tensor)?))).collect();
+    let count = known.iter().find_map(|(tensor, value)| num_tokens(graph, *value, tensor.expert_axis, batch));
+    if count == Some(1) {
+        return (Found::Image, Basis::Graph, "One decision for the whole image.".into());
+    }
+    let followed = known.iter().find_map(|(tensor, value)| tokens_of(flow?.places(*value)?, tensor.expert_axis, batch));
     match followed {
         Some(found @ Found::Grid(grid)) => (found, Basis::Graph, grid_text(grid)),
         Some(Found::Unclear(count)) => {
@@ -165,13 +178,13 @@ fn first_grid(graph: &ModelGraph<'_>, flow: &Flow<'_, '_>, batch: usize) -> Opti
 type Around<'n> = Vec<(usize, Option<&'n str>)>;
 
 /// Values by name and place.
-struct Lookup<'g> {
+pub(super) struct Lookup<'g> {
     values: HashMap<(&'g str, ScopeId), ValueId>,
     scopes: HashMap<Around<'g>, ScopeId>,
 }
 
 impl<'g> Lookup<'g> {
-    fn of(graph: &'g ModelGraph<'_>) -> Self {
+    pub fn of(graph: &'g ModelGraph<'_>) -> Self {
         let named = |id| ((graph.value(id).name, graph.value(id).scope), id);
         let around = |id| {
             let mut around = Around::new();

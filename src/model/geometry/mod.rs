@@ -7,6 +7,7 @@
 //! windows and text around an image alike, without a pattern for any of them.
 
 mod flow;
+mod gates;
 mod head;
 mod image;
 mod inputs;
@@ -20,6 +21,7 @@ mod roles;
 mod tests;
 mod tokens;
 
+pub use gates::{PlacedGate, gates, meant};
 pub use normalization::Normalization;
 pub use reason::{Basis, Reason};
 
@@ -98,6 +100,7 @@ pub fn guess(
         gating: gating(report),
         layers: told.layers,
         parameters: Some(ParameterCard { total: report.parameters.total, activated: BTreeMap::new() }),
+        assumed: Vec::new(),
     };
     Ok(Geometry { card, reasons: reasons.0 })
 }

@@ -1,9 +1,9 @@
 //! What a guess rests on, field by field, so that nothing is assumed in silence.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a value was read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The graph says so.
@@ -15,7 +15,7 @@ pub enum Basis {
 }
 
 /// Why a field of a guessed card has its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The field, as `models/README.md` writes it, such as `input.mean` or `layers[2].grid`.
     pub field: String,
@@ -23,6 +23,14 @@ pub struct Reason {
     pub basis: Basis,
     /// In a sentence.
     pub text: String,
+}
+
+impl Reason {
+    /// Whether nothing says so, so that a person has to look.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.basis == Basis::Assumed
+    }
 }
 
 /// The reasons that a guess gathers on its way.

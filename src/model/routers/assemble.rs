@@ -12,7 +12,7 @@ use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_mask
 use super::scores::{expert_axis, fused_function, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
-use super::tensors::{kept, pair_score, pair_tensors};
+use super::tensors::{heads, kept, pair_score, pair_tensors};
 use super::walk::Walk;
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
@@ -187,6 +187,7 @@ impl Plan {
             num_experts,
             top_k: self.named.top_k.filter(|_| self.named.rule != GatingRule::ExpertChoice).map(|k| k.min(num_experts)),
             top_k_source: self.named.source.clone(),
+            heads: heads(graph, candidate),
             selection_bias: self.main.is_some_and(|main| has_selection_bias(main, weights_kind)),
             groups: walk.findings.groups.filter(|_| self.main.is_some()),
             scale,

@@ -47,6 +47,7 @@ pub(super) fn router(graph: &ModelGraph<'_>, id: NodeId) -> Option<Assembled> {
         capacity: None,
         per_image: false,
         shared_experts: 0,
+        heads: 1,
         frozen: false,
         tensors: RouterTensors { gate_logits: Some(tensor_ref(graph, logits, axis, true)), ..RouterTensors::default() },
         experts: Experts {

@@ -15,6 +15,7 @@ mod assemble;
 mod branches;
 mod contrib;
 mod experts;
+mod gate_tensors;
 mod kinds;
 mod names;
 mod parameters;
@@ -31,6 +32,8 @@ mod tests;
 mod walk;
 mod words;
 
+pub use gate_tensors::{GateTensor, GateValues, MAX_EXPERTS, gate_tensors};
+pub use parameters::RunTopK;
 pub use report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss, Parameters, Part,
     PlaceStep, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
@@ -84,7 +87,7 @@ pub fn find_routers(graph: &ModelGraph<'_>) -> RouterReport {
     parameters::number_sets(&mut found);
     let mut routers: Vec<Router> = found.into_iter().map(|found| found.router).collect();
     number(&mut routers);
-    let parameters = parameters::count(parameters::total(graph), &routers, None);
+    let parameters = parameters::count(parameters::total(graph), &routers, &[]);
     RouterReport { routers, near_misses, looked_at, parameters, parts: parameters::parts(graph) }
 }
 

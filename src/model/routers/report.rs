@@ -55,6 +55,8 @@ pub struct Router {
     pub top_k: Option<usize>,
     /// Where k comes from.
     pub top_k_source: TopKSource,
+    /// Heads of product keys, each of which takes k experts for every token; 1 for every other router.
+    pub heads: usize,
     /// Experts are chosen on scores with a bias that the combine weights do not have.
     pub selection_bias: bool,
     /// Experts are first limited to some groups of experts.

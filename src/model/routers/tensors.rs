@@ -2,8 +2,9 @@
 
 use super::names::tensor_ref;
 use super::report::{KeptRef, ScoreFunction};
+use super::seeds::Candidate;
 use super::walk::Walk;
-use crate::model::graph::{ModelGraph, NodeId, ValueId};
+use crate::model::graph::{ModelGraph, NodeId, ValueId, is_product};
 
 /// The tensor that tells for which of the chosen experts there was room. A comparison says it plainly; one-hot places
 /// without one are all zeros where there is none.
@@ -55,4 +56,42 @@ pub(super) fn pair_tensors(graph: &ModelGraph<'_>, pairs: NodeId) -> (Option<Ids
     let weights = reader(0, &["Softmax", "Sigmoid"]).and_then(|reader| graph.node(reader).output(0)).or(node.output(0));
     let last = |value: ValueId| graph.shape(value).and_then(|shape| shape.len().checked_sub(1));
     (ids.map(|ids| (ids, last(ids))), weights.map(|weights| (weights, last(weights), false)))
+}
+
+/// Heads of product keys: how many times each token chooses among the pairs. The sums of pairs have a row for each token
+/// and head; what the queries were made of has one for each token.
+pub(super) fn heads(graph: &ModelGraph<'_>, candidate: &Candidate) -> usize {
+    let Some((pairs, [half, _])) = candidate.half_keys else { return 1 };
+    let (Some(scores), Some(sums)) = (graph.node(half).input(0), graph.node(pairs).input(0)) else { return 1 };
+    let by_rows = rows(graph, sums).zip(made_of(graph, scores).and_then(|tokens| rows(graph, tokens)));
+    let by_rows = by_rows.filter(|(all, tokens)| *tokens > 0 && all % tokens == 0).map(|(all, tokens)| all / tokens);
+    // Where the number of tokens is not fixed, heads are the axis before the last one: [.., heads, k].
+    let in_front = || match graph.node(pairs).output(1).and_then(|ids| graph.shape(ids)) {
+        Some([_, .., heads, _]) => Some(*heads),
+        _ => None,
+    };
+    by_rows.or_else(in_front).and_then(|heads| usize::try_from(heads).ok()).filter(|&heads| heads > 0).unwrap_or(1)
+}
+
+/// Number of rows of the last axis.
+fn rows(graph: &ModelGraph<'_>, value: ValueId) -> Option<i64> {
+    let last = graph.size_from_end(value, -1).filter(|&size| size > 0)?;
+    Some(graph.num_elements(value)? / last)
+}
+
+/// The tokens that a query was made of: behind its product with the keys, the data of the product before.
+fn made_of(graph: &ModelGraph<'_>, scores: ValueId) -> Option<ValueId> {
+    /// Longer ways from tokens to scores do not occur.
+    const MAX_STEPS: usize = 64;
+    let (mut at, mut products) = (scores, 0);
+    for _ in 0..MAX_STEPS {
+        let (_, node) = graph.producing(at)?;
+        let mut data = graph.data_inputs(node).filter(|&input| graph.value(input).is_data);
+        at = data.next()?;
+        products += usize::from(is_product(node.op) && data.next().is_none());
+        if products == 2 {
+            return Some(at);
+        }
+    }
+    None
 }

@@ -137,6 +137,7 @@ impl Router {
     #[must_use]
     pub fn choice(&self) -> String {
         match (self.top_k, self.rule) {
+            (Some(k), _) if self.heads > 1 => format!("{k} of {} in each of {} heads", self.num_experts, self.heads),
             (Some(k), _) => format!("{k} of {}", self.num_experts),
             (None, GatingRule::Soft | GatingRule::SoftMoe) => format!("all {}", self.num_experts),
             (None, GatingRule::ExpertChoice | GatingRule::TopP | GatingRule::Threshold) => {
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(report.parameters.total - counted.total, 2);
         assert!(counted.activated.len() > 2);
         for (&k, &activated) in &counted.activated {
-            let parameters = report.parameters_at(Some(k));
+            let parameters = report.parameters_at(&report.with_input(k));
             assert_eq!(parameters.activated, Some(activated + 2), "k = {k}");
             assert_eq!(parameters.executed, parameters.activated, "the default model dispatches");
         }
@@ -263,7 +264,10 @@ mod tests {
     fn what_a_graph_runs_is_told_by_its_numbers() {
         let (mut report, _) = default_model();
         let routers = report.routers.len();
-        let at = |report: &RouterReport, k| report.execution_sentence(&report.parameters_at(k));
+        let at = |report: &RouterReport, k: Option<usize>| {
+            let run_with = k.map_or_else(Vec::new, |k| report.with_input(k));
+            report.execution_sentence(&report.parameters_at(&run_with))
+        };
         assert_eq!(at(&report, Some(2)), "This graph runs only the experts that were chosen");
         assert_eq!(at(&report, Some(8)), "Every expert is chosen");
         assert_eq!(at(&report, None), at(&report, Some(2)), "the model's default");

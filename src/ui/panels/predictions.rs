@@ -1,5 +1,6 @@
 //! What the model takes the image for.
 
+use crate::model::CardSource;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
@@ -28,7 +29,11 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     };
     if let Some(assumption) = shown.model.assumption() {
         let warn = ui.visuals().warn_fg_color;
-        let text = RichText::new("Preprocessing assumed: this model has no card").color(warn);
+        let text = match shown.model.card_source {
+            CardSource::Assumed => "Preprocessing assumed: this model has no card",
+            CardSource::Metadata | CardSource::Sidecar(_) => "Preprocessing assumed: its card says so",
+        };
+        let text = RichText::new(text).color(warn);
         let help = format!("{assumption}\n\nClick to look at what was assumed and to correct it (key: M)");
         let is_open = ctx.state.sheet == Some(Sheet::Card);
         if ui.add(Button::new(text)).on_hover_text(help).clicked() && !is_open {

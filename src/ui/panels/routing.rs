@@ -87,9 +87,15 @@ fn rule_ui(ui: &mut egui::Ui, layer: &ShownLayer) {
     if let Some(rule) = layer.card.rule {
         ui.label(first_upper(rule.name())).on_hover_text(rule.sentence());
     }
+    if layer.card.chosen_by_hand {
+        ui.colored_label(ui.visuals().warn_fg_color, "Chosen by hand").on_hover_text(
+            "A person said that this tensor is a router's, and by which rule. Whether experts really follow is not checked",
+        );
+    }
     let recomputed = layer.recomputed();
     if recomputed.choices {
-        ui.colored_label(ui.visuals().warn_fg_color, "Experts and weights are worked out from the logits")
+        let from = layer.card.gate().map_or("logits", |(_, values)| values.name());
+        ui.colored_label(ui.visuals().warn_fg_color, format!("Experts and weights are worked out from the {from}"))
             .on_hover_text(
                 "The graph does not give its choice as a tensor. It is computed again here by the rule above",
             );

@@ -202,9 +202,11 @@ impl AppState {
             | Command::ShowLocateDialog(_)
             | Command::PlaceFile(..)
             | Command::StopCopy
-            | Command::ShowLabelsDialog(_)
+            | Command::ShowLabelsDialog(..)
             | Command::LabelsRead(..)
             | Command::SaveCard(..)
+            | Command::ListGates(_)
+            | Command::GatesListed(..)
             | Command::FitImage
             | Command::ZoomToPixels
             | Command::CopyText(_)

@@ -38,13 +38,17 @@ impl Draft {
 
     pub fn is_changed(&self) -> bool {
         let (ours, open) = (&self.card, &self.model.card);
-        (&ours.input, &ours.inputs, &ours.grid, &ours.labels) != (&open.input, &open.inputs, &open.grid, &open.labels)
+        let fields = |card: &ModelCard| {
+            (card.input.clone(), card.inputs.clone(), card.grid, card.labels.clone(), card.detection.clone())
+        };
+        fields(ours) != fields(open)
     }
 }
 
 /// The open card without what is only true of a guess or of an edit in memory.
-fn card_to_save(model: &OpenModel) -> ModelCard {
-    let mut card = model.card.clone();
+pub(in crate::ui::panels) fn card_to_save(model: &OpenModel) -> ModelCard {
+    // A person who saves it has looked at it.
+    let mut card = ModelCard { assumed: Vec::new(), ..model.card.clone() };
     // A k that was made changeable when the model was opened is no input of the file.
     card.top_k = card.top_k.filter(|top_k| top_k.input != TopKInput::Edited);
     if model.card_source == CardSource::Assumed {
@@ -58,11 +62,9 @@ pub(super) fn origin<'a>(model: &'a OpenModel, field: &str, changed: bool, other
     if changed {
         return Origin::Changed;
     }
-    if model.card_source != CardSource::Assumed {
-        return Origin::Card;
-    }
     match model.reasons.iter().find(|reason| reason.field == field) {
         Some(reason) => Origin::Guess(reason.basis, &reason.text),
+        None if model.card_source != CardSource::Assumed => Origin::Card,
         None => Origin::Guess(Basis::Assumed, otherwise),
     }
 }

@@ -1,6 +1,7 @@
 //! The model card beside the open picture: how the model is fed and where its patches lie, with what each of it rests on.
 //! A guess is only as good as the person who looks at it, so here it can be corrected and kept.
 
+mod boxes;
 mod draft;
 mod image;
 mod labels;
@@ -11,12 +12,13 @@ mod tokens;
 
 use crate::analysis::OpenModel;
 use crate::model::CardSource;
-use crate::ui::command::Command;
+use crate::ui::command::{Command, LabelsOf};
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::state::{Sheet, file_name};
 use crate::ui::widgets;
 use draft::Draft;
+pub(super) use draft::card_to_save;
 use egui::{Align, Frame, Label, Layout, Panel, ScrollArea, Ui, vec2};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,9 +41,12 @@ impl CardUi {
     }
 
     /// Takes names of classes that were read from a file, if the model that they were asked for is still open.
-    pub fn take_labels(&mut self, model: &Path, labels: Vec<String>) {
-        if let Some(draft) = self.draft.as_mut().filter(|draft| draft.model.path == model) {
-            draft.card.labels = labels;
+    pub fn take_labels(&mut self, model: &Path, of: LabelsOf, labels: Vec<String>) {
+        let Some(draft) = self.draft.as_mut().filter(|draft| draft.model.path == model) else { return };
+        match (of, &mut draft.card.detection) {
+            (LabelsOf::Classes, _) => draft.card.labels = labels,
+            (LabelsOf::Boxes, Some(boxes)) => boxes.labels = labels,
+            (LabelsOf::Boxes, None) => {}
         }
     }
 }
@@ -85,7 +90,11 @@ fn draft_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
         tokens::tokens_ui(ui, draft);
         if !draft.card.logits.is_empty() {
             rows::part_ui(ui, "Classes");
-            labels::labels_ui(ui, ctx, draft);
+            labels::classes_ui(ui, ctx, draft);
+        }
+        if draft.card.detection.is_some() {
+            rows::part_ui(ui, "Boxes");
+            boxes::boxes_ui(ui, ctx, draft);
         }
         if !draft.card.inputs.is_empty() {
             rows::part_ui(ui, "Further inputs");

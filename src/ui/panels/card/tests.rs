@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::geometry::Normalization;
 use crate::model::routers::routers_of;
+use crate::model::{BoxFormat, BoxUnits, DetectionCard, ScoreActivation};
 use crate::model::{
     Channels, CropRule, ModelCard, ModelDescription, ResizeRule, TopKCard, TopKInput, decode_model, map_file,
 };
@@ -29,8 +30,8 @@ fn sheet_with(model: OpenModel, labels: Option<&[&str]>) -> Alone {
     let mut local = CardUi::default();
     local.draft_of(&model);
     if let Some(labels) = labels {
-        local.take_labels(Path::new("another.onnx"), vec!["of another model".into()]);
-        local.take_labels(&model.path, labels.iter().map(|&label| label.to_owned()).collect());
+        local.take_labels(Path::new("another.onnx"), LabelsOf::Classes, vec!["of another model".into()]);
+        local.take_labels(&model.path, LabelsOf::Classes, labels.iter().map(|&label| label.to_owned()).collect());
     }
     let mut state = AppState::new(Settings::default(), None);
     state.model.open = Some(model);
@@ -120,4 +121,30 @@ fn a_layer_with_a_grid_of_its_own_is_listed() {
     let sheet = sheet(model);
     assert!(sheet.has("3 × 5") && sheet.has("Layer 2") && !sheet.has("Layer 1"));
     assert_eq!(chips(&sheet, "assumed"), 0, "the model has a card");
+}
+
+#[test]
+fn how_boxes_are_read_is_shown_and_changed() {
+    let model = open("models/zoo/rows/yolo-moe/model.onnx");
+    let guess = model.card.detection.clone().unwrap();
+    assert_eq!((guess.format, guess.units), (BoxFormat::Xyxy, BoxUnits::Pixels));
+    let mut sheet = sheet(model);
+    sheet.harness.get_by_label("Box names: Numbers").scroll_to_me();
+    sheet.harness.run_steps(5);
+    choose(&mut sheet, "Box format: Corners", "Centre and size");
+    choose(&mut sheet, "Box units: Pixels", "Fractions");
+    choose(&mut sheet, "Box scores: Probabilities", "Sigmoid");
+    choose(&mut sheet, "Box names: Numbers", "COCO, 80 classes");
+    assert!(sheet.has("person, bicycle, car"));
+    let boxes = saved(&mut sheet).detection.unwrap();
+    let expected = DetectionCard {
+        format: BoxFormat::Cxcywh,
+        units: BoxUnits::Normalized,
+        activation: ScoreActivation::Sigmoid,
+        labels: crate::model::coco_labels().to_vec(),
+        ..guess.clone()
+    };
+    assert_eq!(boxes, expected);
+    sheet.click("Reset");
+    assert_eq!(saved(&mut sheet).detection, Some(guess));
 }

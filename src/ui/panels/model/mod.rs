@@ -1,6 +1,7 @@
 //! Everything about the open model, on a sheet over the picture: what its file says, how much of it works on a patch, and
 //! which routers were found in its graph, each with the evidence, so that nobody has to believe the pictures blindly.
 
+mod choose;
 mod facts;
 mod graph;
 mod nav;
@@ -10,12 +11,14 @@ mod router;
 mod tests;
 
 use crate::analysis::OpenModel;
-use crate::model::routers::{Parameters, RouterReport};
+use crate::model::geometry::PlacedGate;
+use crate::model::routers::Parameters;
 use crate::report::InspectRecord;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
 use crate::ui::state::Sheet;
+use choose::ChooseUi;
 use egui::{Align, Frame, Id, Key, Layout, Modal, Modifiers, ScrollArea, Ui, UiBuilder, vec2};
 use std::sync::Arc;
 
@@ -32,8 +35,9 @@ pub struct ModelUi {
     page: Page,
     /// The router in the list that has to be brought into view.
     scroll_to: Option<usize>,
-    /// The parameters of the report at a top-k, counted once.
-    counted: Option<(Arc<RouterReport>, Option<usize>, Parameters)>,
+    /// The parameters of a model at a top-k, counted once.
+    counted: Option<(Arc<OpenModel>, Option<usize>, Parameters)>,
+    choose: ChooseUi,
 }
 
 /// A part of the sheet.
@@ -45,12 +49,14 @@ enum Page {
     Parts,
     Metadata,
     NearMisses,
+    Choose,
     Router(usize),
 }
 
 impl Page {
     /// The pages that every model has, in the order of the list.
-    const GENERAL: [Self; 5] = [Self::Overview, Self::Placement, Self::Parts, Self::Metadata, Self::NearMisses];
+    const GENERAL: [Self; 6] =
+        [Self::Overview, Self::Placement, Self::Parts, Self::Metadata, Self::NearMisses, Self::Choose];
 
     /// The page so many places further, of a model with so many routers.
     fn step(self, places: isize, routers: usize) -> Self {
@@ -64,16 +70,22 @@ impl Page {
 }
 
 impl ModelUi {
+    /// Takes the tensors of a model that were asked for.
+    pub fn take_gates(&mut self, model: &Arc<OpenModel>, gates: Result<Arc<Vec<PlacedGate>>, String>) {
+        self.choose.take(model, gates);
+    }
+
     /// The parameters at the top-k that is wanted.
-    fn parameters(&mut self, report: &Arc<RouterReport>, top_k: Option<usize>) -> &Parameters {
-        let known = |(of, at, _): &(Arc<RouterReport>, _, _)| Arc::ptr_eq(of, report) && *at == top_k;
+    fn parameters(&mut self, model: &Arc<OpenModel>, top_k: Option<usize>) -> &Parameters {
+        let known = |(of, at, _): &(Arc<OpenModel>, _, _)| Arc::ptr_eq(of, model) && *at == top_k;
         let counted = self.counted.take().filter(known);
-        &self.counted.insert(counted.unwrap_or_else(|| (Arc::clone(report), top_k, report.parameters_at(top_k)))).2
+        &self.counted.insert(counted.unwrap_or_else(|| (Arc::clone(model), top_k, model.parameters_at(top_k)))).2
     }
 }
 
 /// The sheet, if it is open.
 pub fn model_ui(ui: &Ui, ctx: &ViewCtx<'_>, local: &mut ModelUi) {
+    local.choose.show_saved(ctx);
     if ctx.state.sheet != Some(Sheet::Model) {
         return;
     }
@@ -125,7 +137,7 @@ fn copy_json(ctx: &ViewCtx<'_>, model: &OpenModel) {
 }
 
 /// The list of pages, and the chosen one beside it.
-fn pages_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &OpenModel, local: &mut ModelUi) {
+fn pages_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, local: &mut ModelUi) {
     let routers = model.routers.routers.len();
     if matches!(local.page, Page::Router(at) if at >= routers) {
         local.page = Page::Overview;
@@ -160,7 +172,7 @@ fn step_by_keys(ui: &Ui, local: &mut ModelUi, routers: usize) {
     }
 }
 
-fn page_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &OpenModel, local: &mut ModelUi) {
+fn page_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, local: &mut ModelUi) {
     let page = local.page;
     ScrollArea::vertical().id_salt(("page", format!("{page:?}"))).auto_shrink(false).show(ui, |ui| match page {
         Page::Overview => overview::overview_ui(ui, ctx, model, local),
@@ -168,6 +180,7 @@ fn page_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &OpenModel, local: &mut ModelU
         Page::Parts => graph::parts_ui(ui, model),
         Page::Metadata => graph::metadata_ui(ui, ctx, model),
         Page::NearMisses => graph::near_misses_ui(ui, &model.routers),
+        Page::Choose => choose::choose_ui(ui, ctx, model, &mut local.choose),
         Page::Router(at) => router::router_ui(ui, ctx, model, at),
     });
 }

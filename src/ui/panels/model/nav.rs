@@ -59,6 +59,7 @@ fn title(page: Page, model: &OpenModel) -> String {
         Page::Parts => "Parts and operators".to_owned(),
         Page::Metadata => format!("Metadata ({})", model.description.metadata.len()),
         Page::NearMisses => format!("Near misses ({})", model.routers.near_misses.len()),
+        Page::Choose => "Choose a router yourself".to_owned(),
         Page::Router(at) => model.routers.routers.get(at).map(|router| row_name(at, router)).unwrap_or_default(),
     }
 }
@@ -70,6 +71,7 @@ fn about(page: Page) -> &'static str {
         Page::Parts => "Parameters and bytes by part, and how often each operator occurs",
         Page::Metadata => "What the file says in words, such as its model card",
         Page::NearMisses => "What looked like a router at first, and why it is none",
+        Page::Choose => "Tell the program of a router that the finder does not see, by its tensor",
         Page::Router(_) => "One router, and why it is one",
     }
 }

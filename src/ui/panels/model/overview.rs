@@ -11,18 +11,19 @@ use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
 use crate::ui::widgets::{bar_row, bytes, count, millis, rounded};
 use egui::{CollapsingHeader, Color32, Label, Ui};
+use std::sync::Arc;
 
 /// Longer lists of inputs or outputs are folded.
 const MAX_OPEN: usize = 12;
 const BAR_WIDTH: f32 = 620.0;
 
-pub(super) fn overview_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &OpenModel, local: &mut ModelUi) {
+pub(super) fn overview_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, local: &mut ModelUi) {
     warnings_ui(ui, warnings(model).iter().map(|(text, whose)| (text.as_str(), whose.clone())));
     if model.routers.routers.is_empty() {
         none_ui(ui, &model.routers, local);
     }
     let top_k = ctx.state.wanted_top_k();
-    let parameters = local.parameters(&model.routers, top_k).clone();
+    let parameters = local.parameters(model, top_k).clone();
     parameters_ui(ui, &model.routers, &parameters, top_k);
     file_ui(ui, ctx, model);
     values_ui(ui, "Inputs", &model.description.inputs);
@@ -75,6 +76,9 @@ fn none_ui(ui: &mut Ui, report: &RouterReport, local: &mut ModelUi) {
     let more = report.near_misses.len().saturating_sub(MOST);
     if more > 0 && ui.link(format!("and {more} more near misses")).clicked() {
         local.page = Page::NearMisses;
+    }
+    if ui.link("Do you know of one? Choose it yourself").clicked() {
+        local.page = Page::Choose;
     }
 }
 

@@ -12,7 +12,7 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use std::path::Path;
 
 /// A model of the repository as it is when it is open, but for its session.
-fn open(file: &str) -> OpenModel {
+pub(super) fn open(file: &str) -> OpenModel {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let bytes = map_file(&path).unwrap();
     let model = decode_model(&path, &bytes).unwrap();
@@ -37,7 +37,7 @@ fn open(file: &str) -> OpenModel {
 
 const DEFAULT: &str = crate::model::DEFAULT_MODEL;
 
-fn zoo(row: &str) -> String {
+pub(super) fn zoo(row: &str) -> String {
     format!("models/zoo/rows/{row}/model.onnx")
 }
 
@@ -95,6 +95,7 @@ fn the_pages_are_stepped_through_by_the_keyboard() {
         (Key::ArrowDown, "Operators: "),
         (Key::ArrowDown, "Copy moescope.card"),
         (Key::ArrowDown, "Near misses"),
+        (Key::ArrowDown, "Looking at the tensors"),
         (Key::ArrowDown, "router 1 of"),
         (Key::ArrowDown, "router 2 of"),
         (Key::ArrowUp, "router 1 of"),

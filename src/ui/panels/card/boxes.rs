@@ -1,0 +1,82 @@
+//! How a detector's outputs become boxes: what no graph tells of them, and a picture shows at once when it is wrong.
+
+use super::draft::{Draft, origin};
+use super::labels::labels_ui;
+use super::rows::{below_ui, menu_ui, row_ui};
+use crate::model::{BoxFormat, BoxUnits, DetectionCard, DetectionStyle, ScoreActivation};
+use crate::ui::command::LabelsOf;
+use crate::ui::ctx::ViewCtx;
+use egui::{Label, RichText, Ui};
+
+const STYLES: [(DetectionStyle, &str, &str); 6] = [
+    (DetectionStyle::Lists, "Lists", "Boxes and scores in outputs of their own"),
+    (DetectionStyle::Detr, "DETR", "The same, with a last class that says that there is nothing"),
+    (DetectionStyle::YoloColumns, "YOLO, columns", "A column is a box and its class scores (version 8 on)"),
+    (DetectionStyle::YoloRows, "YOLO, rows", "A row is a box and its class scores"),
+    (
+        DetectionStyle::YoloObjectness,
+        "YOLO, objectness",
+        "A row is a box, whether it is an object, and its class scores",
+    ),
+    (DetectionStyle::Chosen, "Chosen", "A row is a box, its score and its class: the model has chosen already"),
+];
+const FORMATS: [(BoxFormat, &str, &str); 3] = [
+    (BoxFormat::Xyxy, "Corners", "Left, top, right, bottom (xyxy)"),
+    (BoxFormat::Cxcywh, "Centre and size", "Centre, width, height (cxcywh)"),
+    (BoxFormat::Xywh, "Corner and size", "Left, top, width, height (xywh), as COCO has it"),
+];
+const UNITS: [(BoxUnits, &str, &str); 2] = [
+    (BoxUnits::Normalized, "Fractions", "Of the model's input, 0 to 1"),
+    (BoxUnits::Pixels, "Pixels", "Of the model's input"),
+];
+const ACTIVATIONS: [(ScoreActivation, &str, &str); 3] = [
+    (ScoreActivation::None, "Probabilities", "The scores are probabilities as they come"),
+    (ScoreActivation::Sigmoid, "Sigmoid", "The logistic function of each score is still to be taken"),
+    (ScoreActivation::Softmax, "Softmax", "A softmax over the classes is still to be taken"),
+];
+
+/// The rows about boxes.
+pub(super) fn boxes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
+    let Draft { model, card } = draft;
+    let (Some(boxes), Some(open)) = (&mut card.detection, &model.card.detection) else { return };
+    let from = |changed| origin(model, "detection", changed, "");
+    row_ui(
+        ui,
+        "Outputs",
+        "How boxes and scores are spread over the model's outputs",
+        from(boxes.style != open.style),
+        |ui, _| {
+            // The other styles need other outputs than this model's card names.
+            let scores_apart = |style| matches!(style, DetectionStyle::Lists | DetectionStyle::Detr);
+            let possible: Vec<_> =
+                STYLES.into_iter().filter(|(style, ..)| scores_apart(*style) == scores_apart(open.style)).collect();
+            menu_ui(ui, "Box outputs", &mut boxes.style, &possible);
+        },
+    );
+    below_ui(ui, |ui| drop(ui.add(Label::new(RichText::new(outputs(boxes)).small().weak()).wrap())));
+    row_ui(ui, "Format", "What the four numbers of a box are", from(boxes.format != open.format), |ui, _| {
+        menu_ui(ui, "Box format", &mut boxes.format, &FORMATS);
+    });
+    row_ui(ui, "Units", "What a box is measured in", from(boxes.units != open.units), |ui, _| {
+        menu_ui(ui, "Box units", &mut boxes.units, &UNITS);
+    });
+    row_ui(
+        ui,
+        "Scores",
+        "What is still to be done to the scores",
+        from(boxes.activation != open.activation),
+        |ui, _| {
+            menu_ui(ui, "Box scores", &mut boxes.activation, &ACTIVATIONS);
+        },
+    );
+    let changed = boxes.labels != open.labels;
+    let names =
+        origin(model, "detection.labels", changed, "Nothing tells the names of the classes: they are numbered.");
+    labels_ui(ui, ctx, model, LabelsOf::Boxes, &mut boxes.labels, names);
+}
+
+fn outputs(boxes: &DetectionCard) -> String {
+    let named = [("boxes", &boxes.boxes), ("scores", &boxes.scores), ("classes", &boxes.classes)];
+    let named = named.into_iter().filter(|(_, output)| !output.is_empty());
+    named.map(|(what, output)| format!("{what} in {output}")).collect::<Vec<_>>().join(", ")
+}
