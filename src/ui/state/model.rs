@@ -111,6 +111,8 @@ impl AppState {
 
     pub(super) fn model_opened(&mut self, model: Arc<OpenModel>) {
         self.model.opening = false;
+        // What was said of the files as they were before is over.
+        self.notices.retain(|notice| !notice.actions.contains(&NoticeAction::ReloadModel));
         for not_started in &model.not_started {
             self.notify(format!("Running on {} instead", model.provider), not_started.to_string());
         }
