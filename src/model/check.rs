@@ -18,6 +18,12 @@ const MAX_BATCH: usize = 1024;
 /// Values of a further input beyond this are a mistake.
 const MAX_FIXED_VALUES: usize = 1 << 24;
 
+/// Characters of a name or a description beyond this are a mistake, and more than a window can lay out in time.
+const MAX_TEXT: usize = 4096;
+
+/// Layers beyond this are a mistake.
+const MAX_LAYERS: usize = 4096;
+
 /// `Ok` or what is wrong.
 type Check = Result<(), String>;
 
@@ -28,6 +34,7 @@ impl ModelCard {
     /// What is wrong, naming the field of the card.
     pub fn check(&self, model: &ModelDescription) -> Result<(), String> {
         ensure(!self.name.trim().is_empty(), || "name is empty".into())?;
+        self.check_texts()?;
         check_input(&self.input, model)?;
         self.check_fixed_inputs(model)?;
         self.check_logits(model)?;
@@ -39,6 +46,21 @@ impl ModelCard {
             check_layer(layer, model).map_err(|reason| format!("layers[{index}]: {reason}"))
         })?;
         self.top_k.as_ref().map_or(Ok(()), |top_k| self.check_top_k(top_k, model))
+    }
+
+    /// What people read is not longer than can be read, and not more.
+    fn check_texts(&self) -> Check {
+        let count = self.layers.len();
+        ensure(count <= MAX_LAYERS, || format!("layers are {count}; at most {MAX_LAYERS} are possible"))?;
+        let own = [("name", &self.name), ("description", &self.description), ("license", &self.license)];
+        let gating = [("gating.rule", &self.gating.rule), ("gating.description", &self.gating.description)];
+        let layers = self.layers.iter().map(|layer| ("a layer's name", &layer.name));
+        let labels = self.labels.iter().map(|label| ("a label", label));
+        let mut texts = own.into_iter().chain(gating).chain(layers).chain(labels);
+        match texts.find(|(_, text)| text.len() > MAX_TEXT) {
+            Some((field, text)) => Err(format!("{field} has {} bytes; at most {MAX_TEXT} are possible", text.len())),
+            None => Ok(()),
+        }
     }
 
     fn check_logits(&self, model: &ModelDescription) -> Check {

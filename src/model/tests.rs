@@ -229,6 +229,9 @@ fn a_wrong_card_is_told_by_field() {
     let cases = [
         ("/schema", json!("moescope-card/9"), "its schema is \"moescope-card/9\""),
         ("/name", json!(" "), "name is empty"),
+        ("/name", json!("n".repeat(5000)), "name has 5000 bytes; at most 4096"),
+        ("/labels", json!(["l".repeat(5000), "b", "c", "d", "e"]), "a label has 5000 bytes"),
+        ("/layers", json!(vec![json!({"name": "l", "num_experts": 4}); 5000]), "layers are 5000; at most 4096"),
         ("/logits", json!("logit"), "logits is \"logit\", but the model has no such output (it has logits, layer0."),
         ("/logits", json!("layer0.expert_ids"), "not float"),
         ("/labels", json!(["ant"]), "labels has 1 names, but the model has 5 classes"),

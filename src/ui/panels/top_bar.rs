@@ -206,7 +206,7 @@ fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         }
         layers => format!("{} · {}", card.name, moe_layers(layers.len())),
     };
-    let chip = ui.add(Button::new(text).frame_when_inactive(false)).on_hover_ui(|ui| {
+    let chip = ui.add(Button::new(text).frame_when_inactive(false).truncate()).on_hover_ui(|ui| {
         ui.label(design::strong(&card.name));
         ui.label(&card.description);
         ui.weak(format!("Gating: {}", card.gating.rule));
@@ -215,5 +215,31 @@ fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     });
     if chip.clicked() {
         ctx.send(Command::ToggleSheet(Sheet::Model));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::top_bar_ui;
+    use crate::model::ModelCard;
+    use crate::routing::{LayerRouting, TopK};
+    use crate::ui::panels::testing::{Alone, state_of};
+    use crate::ui::state::tests::open_model;
+    use egui_kittest::kittest::Queryable;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_menus() {
+        let top_k = TopK::new(1, 2).unwrap();
+        let layer = LayerRouting::new("l", 2, top_k, vec![0.5; 2], &[0], vec![1.0]).unwrap();
+        let mut state = state_of(vec![layer], 1, 1);
+        let mut model = open_model("model.onnx");
+        model.card = ModelCard { name: "n".repeat(500), ..model.card };
+        state.model.open = Some(Arc::new(model));
+        let mut alone = Alone::new(state, (), |ui, ctx, ()| top_bar_ui(ui, ctx, false));
+        alone.harness.run_steps(3);
+        let chip = alone.harness.get_by_label_contains("nnn").rect();
+        let menu = alone.harness.get_by_label("Help").rect();
+        assert!(chip.left() >= menu.right(), "{chip:?} lies over {menu:?}");
     }
 }
