@@ -190,6 +190,17 @@ fn a_change_is_part_of_the_wish_and_only_its_own_result_is_shown() {
 }
 
 #[test]
+fn a_banned_expert_that_has_patches_all_the_same_is_pointed_out() {
+    let mut fixture = Fixture::new();
+    result_of(&mut fixture, &RoutingChange::default());
+    fixture.state.apply(Command::ToggleBan(ExpertIdx(0)));
+    let change = fixture.state.wanted().setting.change;
+    result_of(&mut fixture, &change);
+    let details: Vec<&str> = fixture.state.notices.iter().map(|notice| notice.details.as_str()).collect();
+    assert_eq!(details, ["block: expert 0 is banned, and the rule left 1 of 1 patches no other"]);
+}
+
+#[test]
 fn as_many_experts_and_ranks_are_left_as_each_token_takes() {
     let mut fixture = Fixture::new();
     result_of(&mut fixture, &RoutingChange::default());
