@@ -93,8 +93,16 @@ impl OpenModel {
     /// What had to be assumed because the model has no card, or one that nobody looked at; else `None`.
     #[must_use]
     pub fn assumption(&self) -> Option<String> {
+        const MOST: usize = 16;
         let assumed = self.reasons.iter().filter(|reason| reason.basis == Basis::Assumed && !is_repeated(reason));
-        let texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
+        let mut texts: Vec<&str> = assumed.map(|reason| reason.text.as_str()).collect();
+        // Mean and deviation rest on the same.
+        texts.dedup();
+        // A model may have thousands of inputs; nobody would read of each.
+        let more = texts.len().saturating_sub(MOST);
+        texts.truncate(MOST);
+        let more = (more > 0).then(|| format!("And {more} more."));
+        texts.extend(more.as_deref());
         match (&self.card_source, texts.is_empty()) {
             (CardSource::Assumed, _) => {
                 let read = "This model has no card; what it says of itself was read from its graph.";
