@@ -2,15 +2,19 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod other;
 mod probe;
 #[cfg(target_os = "linux")]
 mod system_calls;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{check_memory, leave, limit_memory, lock_in};
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(super) use other::{check_memory, leave, limit_memory, lock_in};
+#[cfg(windows)]
+pub(super) use windows::{check_memory, leave, limit_memory, lock_in};
 
 pub use probe::{Freedom, isolation_of, probe_isolation};

@@ -1,4 +1,4 @@
-//! Systems without Landlock and seccomp: the process is apart and its memory is watched, nothing more is promised.
+//! macOS and others: the process is apart and its memory is watched, nothing more is promised.
 
 use crate::engine::LoadRequest;
 use crate::engine::runtime::Backend;
