@@ -16,7 +16,7 @@ use moescope::model::geometry::{PlacedGate, gates};
 use moescope::model::routers::{GateValues, GatingRule, Router, RouterReport, routers_of};
 use moescope::model::{LayerCard, ModelDescription, decode_model, map_file};
 use moescope::report::save_card;
-use moescope::routing::{LayerRouting, PatchIdx};
+use moescope::routing::{LayerRouting, PatchIdx, SlotWeight};
 use row::{Row, rows};
 use serde_json::Value;
 use std::fs;
@@ -229,4 +229,32 @@ fn tensors_that_a_person_chooses_give_what_pytorch_recorded() {
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert!(compared.iter().all(|&compared| compared >= 100), "probabilities and logits: only {compared:?} compared");
+}
+
+#[test]
+fn the_slots_of_every_soft_moe_are_those_that_pytorch_recorded() {
+    let engine = Engine::start(EngineOptions::default());
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let mut compared = 0;
+    for row in rows().iter().filter(|row| row.routers().iter().any(|router| router["rule"] == "soft_moe")) {
+        let model = OpenModel::open(&engine, &row.model_path(), &execution).unwrap();
+        let mut golden = row.golden();
+        for input in row.comparable_inputs() {
+            let run = engine.run(&RunRequest { model: model.handle, inputs: golden.inputs(input) }).unwrap();
+            for (router, (found, truth)) in routings(&model, &run).unwrap().iter().zip(row.routers()).enumerate() {
+                let slots = found.slots().unwrap_or_else(|| panic!("{} {}: no slots", row.name, found.name()));
+                assert_eq!(Some(slots.per_expert() as u64), truth["slots"].as_u64(), "{}", row.name);
+                for (name, weight) in [("dispatch", SlotWeight::Dispatch), ("combine", SlotWeight::Combine)] {
+                    let expected = golden.floats(&format!("router.{input}.{router}.{name}")).unwrap();
+                    assert_eq!(slots.table(weight).len(), expected.len(), "{} {name}", row.name);
+                    let differences = slots.table(weight).iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+                    let worst = differences.fold(0.0, f64::max);
+                    assert!(worst <= TOLERANCE, "{} router {router} {name}: {worst:e}", row.name);
+                    compared += 1;
+                }
+            }
+        }
+        engine.unload(model.handle).unwrap();
+    }
+    assert!(compared >= 70, "only {compared} compared");
 }

@@ -31,7 +31,7 @@ pub use parity::{Flip, LayerParity, LayerSum, MarginBin, Parity, ParityError, Pa
 pub use pipeline::{OpenError, OpenModel, Setting, analyse, analyse_with};
 pub use places::TokenPlace;
 pub use proof::{Baseline, Proof, Verdict, prove};
-pub use reading::{Kept, LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
+pub use reading::{Dispatch, Kept, LayerRecipe, ReadingError, Recomputed, ShownTensor, TokenCount};
 pub use service::{AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, Wanted, compared_top_ks};
 pub use thumbnails::{Thumbnail, Thumbnails};
 pub use version::ModelVersion;

@@ -9,6 +9,7 @@ mod compare;
 mod gate;
 mod grid;
 mod index;
+mod slots;
 mod specialization;
 mod trace;
 
@@ -18,5 +19,6 @@ pub use compare::{RoutingComparison, compare};
 pub use gate::{TokenMeasures, entropy, log_sum_exp, margin, softmax, top_indices, z_loss};
 pub use grid::{PatchGrid, PixelRect, Windows};
 pub use index::{ExpertIdx, LayerIdx, PatchIdx, RoutingError, TopK};
+pub use slots::{SlotIdx, SlotWeight, SlotWeights};
 pub use specialization::{CoActivation, LabelExpertTable, Specialization};
 pub use trace::{LayerRouting, RoutingTrace};

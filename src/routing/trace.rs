@@ -1,6 +1,6 @@
 //! What the routers of a model did with one image. Shapes are checked once, here; everything after can index freely.
 
-use super::{ExpertIdx, PatchIdx, RoutingError, TopK};
+use super::{ExpertIdx, PatchIdx, RoutingError, SlotWeights, TopK};
 
 /// The routing of one image: one entry for each MoE layer, in the order in which the model runs them.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -22,6 +22,7 @@ pub struct LayerRouting {
     gate_probs: Vec<f32>,
     experts: Vec<ExpertIdx>,
     weights: Vec<f32>,
+    slots: Option<SlotWeights>,
 }
 
 impl LayerRouting {
@@ -59,7 +60,7 @@ impl LayerRouting {
                 _ => Err(RoutingError::Expert { layer: name.clone(), expert: id, num_experts }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { name, num_experts, top_k, gate_probs, experts, weights: combine_weights })
+        Ok(Self { name, num_experts, top_k, gate_probs, experts, weights: combine_weights, slots: None })
     }
 
     /// Takes the experts of each token, `choices` `[T]`, the best first and as many as each token has. `gate_probs` is
@@ -86,7 +87,20 @@ impl LayerRouting {
         let unused = std::iter::repeat((ExpertIdx::NONE, 0.0));
         let rows = choices.iter().flat_map(|row| row.iter().copied().chain(unused.clone()).take(most));
         let (experts, weights) = rows.unzip();
-        Ok(Self { name, num_experts, top_k, gate_probs, experts, weights })
+        Ok(Self { name, num_experts, top_k, gate_probs, experts, weights, slots: None })
+    }
+
+    /// The same layer with the weights of its slots, where its experts have slots (Soft MoE): an expert's combine weight is
+    /// the sum over its slots.
+    ///
+    /// # Errors
+    /// [`RoutingError::Length`] when they are of another number of tokens.
+    pub fn with_slots(self, slots: SlotWeights) -> Result<Self, RoutingError> {
+        let (found, expected) = (slots.num_tokens(), self.num_tokens());
+        if found != expected {
+            return Err(RoutingError::Length { layer: self.name, tensor: "slots of tokens", found, expected });
+        }
+        Ok(Self { slots: Some(slots), ..self })
     }
 
     /// The routing of some tokens, in the order of `tokens`, each below [`num_tokens`](Self::num_tokens).
@@ -101,6 +115,7 @@ impl LayerRouting {
             gate_probs: rows(gates).flat_map(|row| &self.gate_probs[row]).copied().collect(),
             experts: rows(self.top_k()).flat_map(|row| &self.experts[row]).copied().collect(),
             weights: rows(self.top_k()).flat_map(|row| &self.weights[row]).copied().collect(),
+            slots: self.slots.as_ref().map(|slots| slots.of_tokens(tokens)),
         }
     }
 
@@ -152,6 +167,12 @@ impl LayerRouting {
         &self.weights
     }
 
+    /// The weights of the slots, where experts have slots and the graph gives them.
+    #[must_use]
+    pub fn slots(&self) -> Option<&SlotWeights> {
+        self.slots.as_ref()
+    }
+
     /// The gate probabilities `[E]` of one patch; empty where there are none.
     #[must_use]
     pub fn gate_probs_of(&self, patch: PatchIdx) -> &[f32] {
@@ -171,6 +192,12 @@ impl LayerRouting {
     #[must_use]
     pub fn weights_of(&self, patch: PatchIdx) -> &[f32] {
         &self.weights[patch.0 * self.top_k()..][..self.experts_of(patch).len()]
+    }
+
+    /// How many experts handled a patch: those whose combine weight is not exactly 0.
+    #[must_use]
+    pub fn num_serving(&self, patch: PatchIdx) -> usize {
+        self.weights_of(patch).iter().filter(|&&weight| weight != 0.0).count()
     }
 
     /// Every choice of a token, with its combine weight: token by token, the best first.

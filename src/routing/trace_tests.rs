@@ -21,6 +21,7 @@ fn tokens_may_have_different_numbers_of_experts() {
     assert_eq!(rows, [(&[C, A][..], &[0.75, 0.25][..]), (&[B], &[0.0]), (&[], &[])]);
     assert_eq!(routing.assignments().collect::<Vec<_>>(), [(C, 0.75), (A, 0.25), (B, 0.0)]);
     assert!(routing.gate_probs_of(PatchIdx(1)).is_empty());
+    assert_eq!([0, 1, 2].map(|patch| routing.num_serving(PatchIdx(patch))), [2, 0, 0], "one was dropped");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use super::scores::score_row;
-use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, output, rows_of};
+use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, misfit, output, rows_of, slots};
 use crate::engine::{RunResult, Tensor};
 use crate::model::routers::{GatingRule, ScoreFunction};
 use crate::routing::{ExpertIdx, RoutingError, top_indices};
@@ -13,7 +13,7 @@ pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> R
         (Some(ids), weights) if recipe.rule == GatingRule::ExpertChoice => {
             by_experts(recipe, run, ids, weights.as_ref())
         }
-        (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => slots(recipe, run, weights),
+        (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => of_slots(recipe, run, weights),
         (Some(ids), weights) => by_tokens(recipe, run, ids, weights.as_ref(), tokens),
         (None, Some(weights)) => dense(recipe, run, weights),
         (None, None) => again(recipe, run),
@@ -139,20 +139,10 @@ fn heaviest_first(weights: &[f32]) -> Choices {
     order.filter(|&expert| weights[expert] != 0.0).map(|at| (ExpertIdx(at as u32), weights[at])).collect()
 }
 
-/// Slots of experts, of which every token takes a share: an expert's weight is what its slots have together. Slots of an
-/// expert lie side by side.
-fn slots(recipe: &LayerRecipe, run: &RunResult, weights: &ShownTensor) -> Result<Vec<Choices>, ReadingError> {
-    let tensor = output(run, weights)?;
-    let flat = Rows::floats(tensor, None);
-    // [.., tokens, E · slots] or [.., tokens, E, slots]
-    let first = tensor.shape.len().saturating_sub(1 + weights.axis_from_end.unwrap_or(0));
-    let columns: usize = tensor.shape[first..].iter().product();
-    let of_expert = columns / recipe.num_experts;
-    let misfits = || misfit(tensor, format!("slots of {} experts", recipe.num_experts));
-    if of_expert == 0 || !columns.is_multiple_of(recipe.num_experts) {
-        return Err(misfits());
-    }
-    let rows = flat.with_columns(columns).ok_or_else(misfits)?;
+/// Slots of experts, of which every token takes a share: an expert's weight is what its slots have together.
+fn of_slots(recipe: &LayerRecipe, run: &RunResult, weights: &ShownTensor) -> Result<Vec<Choices>, ReadingError> {
+    let rows = slots::combine(recipe, run, weights)?;
+    let of_expert = rows.columns / recipe.num_experts;
     let shares = |row: &[f32]| row.chunks_exact(of_expert).map(|slots| slots.iter().sum()).collect::<Vec<f32>>();
     Ok(rows.iter().map(|row| heaviest_first(&shares(row))).collect())
 }
@@ -250,10 +240,6 @@ fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
         let (layer, num_experts) = (recipe.name.clone(), recipe.num_experts);
         RoutingError::Expert { layer, expert: id, num_experts }.into()
     })
-}
-
-fn misfit(tensor: &Tensor, expected: String) -> ReadingError {
-    ReadingError::Shape { name: tensor.name.clone(), shape: tensor.shape.clone(), expected }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod choices;
 mod rows;
 mod scores;
+mod slots;
 
 use crate::engine::{RunResult, Tensor};
 use crate::model::graph::ModelGraph;
@@ -44,6 +45,8 @@ pub struct LayerRecipe<T = ShownTensor> {
     pub combine_weights: Option<T>,
     /// For which choices there was room, where experts take a limited number of tokens.
     pub kept: Option<Kept<T>>,
+    /// How slots are mixed of tokens, where experts have slots: the combine weights mix them back.
+    pub dispatch: Option<Dispatch<T>>,
 }
 
 /// Where it is not zero, an expert had room for a token.
@@ -53,6 +56,15 @@ pub struct Kept<T> {
     pub tensor: T,
     /// The axis of places in an expert's buffer, counted from the last one, where there is one: any of them counts.
     pub places_from_end: Option<usize>,
+}
+
+/// The softmax over tokens of a Soft MoE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch<T> {
+    /// One element per token and slot.
+    pub tensor: T,
+    /// The axis of tokens, counted from the last one.
+    pub tokens_from_end: usize,
 }
 
 /// An output of the graph, and how its elements lie.
@@ -155,6 +167,10 @@ impl LayerRecipe<TensorRef> {
                 places_from_end: kept.place_axis.map(|axis| kept.tensor.shape.len().saturating_sub(axis + 1)),
                 tensor: kept.tensor.clone(),
             }),
+            dispatch: tensors.dispatch.as_ref().map(|dispatch| Dispatch {
+                tokens_from_end: dispatch.tensor.shape.len().saturating_sub(dispatch.token_axis + 1),
+                tensor: dispatch.tensor.clone(),
+            }),
         }
     }
 
@@ -182,6 +198,7 @@ impl LayerRecipe<TensorRef> {
             expert_ids: named(&layer.expert_ids, false),
             combine_weights: named(&layer.combine_weights, layer.expert_ids.is_empty()),
             kept: None,
+            dispatch: None,
         }
     }
 
@@ -206,7 +223,8 @@ impl LayerRecipe<TensorRef> {
         let logits = self.gate_logits.as_ref().filter(|_| needs_logits);
         let rest = [&self.gate_probs, &self.expert_ids, &self.combine_weights];
         let kept = self.kept.as_ref().map(|kept| &kept.tensor);
-        logits.into_iter().chain(rest.into_iter().flatten()).chain(kept)
+        let dispatch = self.dispatch.as_ref().map(|dispatch| &dispatch.tensor);
+        logits.into_iter().chain(rest.into_iter().flatten()).chain(kept).chain(dispatch)
     }
 
     /// The same of outputs; `output_of` gives the one that shows a tensor, and none for what is not needed.
@@ -229,6 +247,10 @@ impl LayerRecipe<TensorRef> {
             kept: self.kept.as_ref().and_then(|kept| {
                 let tensor = ShownTensor::new(&kept.tensor, output_of(&kept.tensor)?);
                 Some(Kept { tensor, places_from_end: kept.places_from_end })
+            }),
+            dispatch: self.dispatch.as_ref().and_then(|dispatch| {
+                let tensor = ShownTensor::new(&dispatch.tensor, output_of(&dispatch.tensor)?);
+                Some(Dispatch { tensor, tokens_from_end: dispatch.tokens_from_end })
             }),
         }
     }
@@ -260,6 +282,7 @@ impl LayerRecipe {
     pub fn read(&self, run: &RunResult, tokens: TokenCount) -> Result<Vec<LayerRouting>, ReadingError> {
         let choices = choices::of(self, run, tokens)?;
         let gate_probs = scores::of(self, run, &choices)?;
+        let slots = slots::of(self, run)?;
         let of_one = tokens.per_image.unwrap_or(choices.len() / tokens.batch.max(1)).max(1);
         let of_all = of_one * tokens.batch.max(1);
         let tensors = [&self.expert_ids, &self.combine_weights, &self.gate_logits, &self.gate_probs];
@@ -275,12 +298,12 @@ impl LayerRecipe {
         let routing = |iteration: usize| {
             let tokens = iteration * of_all..iteration * of_all + of_one;
             let gates = gate_probs.as_ref().map(|rows| rows.of(tokens.clone()).to_vec()).unwrap_or_default();
-            Ok(LayerRouting::of_choices(
-                self.name_of(iteration, iterations),
-                self.num_experts,
-                gates,
-                &choices[tokens],
-            )?)
+            let name = self.name_of(iteration, iterations);
+            let routing = LayerRouting::of_choices(name, self.num_experts, gates, &choices[tokens.clone()])?;
+            Ok(match &slots {
+                Some(slots) => routing.with_slots(slots.of(tokens)?)?,
+                None => routing,
+            })
         };
         (0..iterations).map(routing).collect()
     }
@@ -299,4 +322,8 @@ fn output<'r>(run: &'r RunResult, shown: &ShownTensor) -> Result<&'r Tensor, Rea
 /// An output as rows of experts or choices.
 fn rows_of(run: &RunResult, shown: Option<&ShownTensor>) -> Result<Option<Rows<f32>>, ReadingError> {
     shown.map(|shown| Ok(Rows::floats(output(run, shown)?, shown.axis_from_end))).transpose()
+}
+
+fn misfit(tensor: &Tensor, expected: String) -> ReadingError {
+    ReadingError::Shape { name: tensor.name.clone(), shape: tensor.shape.clone(), expected }
 }

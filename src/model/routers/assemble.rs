@@ -12,7 +12,7 @@ use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_mask
 use super::scores::{expert_axis, fused_function, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
-use super::tensors::{heads, kept, pair_score, pair_tensors};
+use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors};
 use super::walk::Walk;
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
@@ -258,6 +258,7 @@ impl Plan {
             expert_ids: ids.map(|(value, axis)| tensor_ref(graph, value, k_axis(value, axis), false)),
             combine_weights: weights.map(|(value, axis, dense)| tensor_ref(graph, value, k_axis(value, axis), dense)),
             kept: ids.and_then(|(ids, _)| kept(graph, walk, ids, self.named.top_k)),
+            dispatch: if self.slots { dispatch(graph, walk) } else { None },
         }
     }
 

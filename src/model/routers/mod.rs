@@ -35,8 +35,8 @@ mod words;
 pub use gate_tensors::{GateTensor, GateValues, MAX_EXPERTS, gate_tensors};
 pub use parameters::RunTopK;
 pub use report::{
-    Capacity, Confidence, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss, Parameters, Part,
-    PlaceStep, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Capacity, Confidence, DispatchRef, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss,
+    Parameters, Part, PlaceStep, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 
 pub(super) use names::place;

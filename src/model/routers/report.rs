@@ -185,6 +185,18 @@ pub struct RouterTensors {
     pub combine_weights: Option<TensorRef>,
     /// Where experts take a limited number of tokens: for which choices they had room.
     pub kept: Option<KeptRef>,
+    /// Of Soft MoE: how slots are mixed of tokens. The combine weights mix them back.
+    pub dispatch: Option<DispatchRef>,
+}
+
+/// How the slots of a Soft MoE are mixed of tokens: a softmax over the tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DispatchRef {
+    /// One element per token and slot; the slots of an expert lie side by side.
+    #[serde(flatten)]
+    pub tensor: TensorRef,
+    /// The axis of tokens, counted from the front.
+    pub token_axis: usize,
 }
 
 /// A tensor that tells which of the chosen experts had room for a token: where it is not zero, they had.

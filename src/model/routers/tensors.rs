@@ -1,7 +1,8 @@
 //! Which tensors carry the routing where more than one could, or where it has to be put together.
 
 use super::names::tensor_ref;
-use super::report::{KeptRef, ScoreFunction};
+use super::report::{DispatchRef, KeptRef, ScoreFunction};
+use super::scores::skip_passive;
 use super::seeds::Candidate;
 use super::walk::Walk;
 use crate::model::graph::{ModelGraph, NodeId, ValueId, is_product};
@@ -27,6 +28,19 @@ pub(super) fn kept(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, ids: ValueId, to
         };
         Some(KeptRef { tensor: tensor_ref(graph, value, axis, dense), place_axis })
     })
+}
+
+/// How slots are mixed of tokens: the softmax over tokens, also one that is written out as a division by the sum.
+pub(super) fn dispatch(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Option<DispatchRef> {
+    let &(id, value, scores) = walk.findings.softmaxes.iter().find(|(_, _, scores)| scores.over_tokens)?;
+    let (node, rank) = (graph.node(id), graph.shape(value)?.len());
+    let token_axis = if node.op == "Div" {
+        let (_, sum) = graph.producing(skip_passive(graph, node.input(1)?))?;
+        graph.reduced_axes(sum).filter(|axes| axes.len() == 1)?.first().copied()?
+    } else {
+        graph.axis(node, -1, rank)?
+    };
+    Some(DispatchRef { tensor: tensor_ref(graph, value, scores.axis, true), token_axis })
 }
 
 /// The function that makes weights of the scores of pairs.

@@ -179,7 +179,8 @@ impl RouterTensors {
             ("combine weights", &self.combine_weights),
         ];
         let kept = self.kept.as_ref().map(|kept| ("room for the choices", &kept.tensor));
-        all.into_iter().filter_map(|(what, tensor)| Some((what, tensor.as_ref()?))).chain(kept)
+        let dispatch = self.dispatch.as_ref().map(|dispatch| ("dispatch weights", &dispatch.tensor));
+        all.into_iter().filter_map(|(what, tensor)| Some((what, tensor.as_ref()?))).chain(kept).chain(dispatch)
     }
 }
 

@@ -242,6 +242,8 @@ fn slots_that_are_means_of_all_tokens() {
     sketch.op("MatMul", "combine o", "y", &[]);
     let router = only(sketch);
     assert_eq!((router.rule, router.num_experts), (GatingRule::SoftMoe, 5));
+    let dispatch = router.tensors.dispatch.unwrap();
+    assert_eq!((dispatch.tensor.name.as_str(), dispatch.token_axis), ("dispatch", 0));
 }
 
 #[test]
