@@ -21,6 +21,7 @@ struct Heatmap {
     grid_opacity: f32,
     mip_level: f32,
     pixels_per_point: f32,
+    num_slots: u32,
 }
 
 // What a frame shows is known when its pipeline is chosen. A software GPU runs both sides of every branch, so what is
@@ -39,6 +40,9 @@ const OVERLAY_CHOSEN_EXPERT = 1u;
 const OVERLAY_GATE_PROB = 2u;
 const OVERLAY_ENTROPY = 3u;
 const OVERLAY_MARGIN = 4u;
+const OVERLAY_EXPERT_COUNT = 5u;
+const OVERLAY_SLOT_DISPATCH = 6u;
+const OVERLAY_SLOT_COMBINE = 7u;
 
 const DIM_OUTSIDE = 1u;
 const DARK = 2u;
@@ -179,6 +183,9 @@ fn overlay_of(patch_index: u32, p: vec2f) -> vec4f {
     if overlay == OVERLAY_CHOSEN_EXPERT {
         return chosen_expert_overlay(patch_index, rank, p) * opacity;
     }
+    if overlay == OVERLAY_EXPERT_COUNT {
+        return on_scale(f32(num_serving(patch_index))) * opacity;
+    }
     return value_overlay(patch_index, p) * opacity;
 }
 
@@ -198,6 +205,17 @@ fn chosen_expert_overlay(patch_index: u32, rank: u32, p: vec2f) -> vec4f {
     return unpack4x8unorm(routing[at + assignments]) * weight;
 }
 
+// How many experts handled a patch: those whose weight is not 0. What a patch does not use has none.
+fn num_serving(patch_index: u32) -> u32 {
+    let weights = HEADER + frame.num_experts + (frame.num_tokens + patch_index) * frame.top_k;
+    var count = 0u;
+    for (var rank = 0u; rank < frame.top_k; rank++) {
+        // Either sign of zero, and no test for NaN that a compiler may leave out.
+        count += select(0u, 1u, (routing[weights + rank] & 0x7fffffffu) != 0u);
+    }
+    return count;
+}
+
 fn value_overlay(patch_index: u32, p: vec2f) -> vec4f {
     let tokens = frame.num_tokens;
     let entropies = HEADER + frame.num_experts + 3u * tokens * frame.top_k;
@@ -213,12 +231,24 @@ fn value_overlay(patch_index: u32, p: vec2f) -> vec4f {
             }
             at = entropies + 2u * tokens + patch_index * frame.num_experts + frame.overlay_index;
         }
+        case OVERLAY_SLOT_DISPATCH, OVERLAY_SLOT_COMBINE: {
+            if frame.overlay_index >= frame.num_slots {
+                return no_value(p);
+            }
+            let gate_probs = select(0u, tokens * frame.num_experts, routing[3] != 0u);
+            let table = select(0u, tokens * frame.num_slots, overlay == OVERLAY_SLOT_COMBINE);
+            at = entropies + 2u * tokens + gate_probs + table + patch_index * frame.num_slots + frame.overlay_index;
+        }
         default: {}
     }
     if !is_finite(routing[at]) {
         return no_value(p);
     }
-    let t = clamp(bitcast<f32>(routing[at]) / frame.scale_max, 0.0, 1.0);
+    return on_scale(bitcast<f32>(routing[at]));
+}
+
+fn on_scale(value: f32) -> vec4f {
+    let t = clamp(value / frame.scale_max, 0.0, 1.0);
     return vec4f(textureLoad(scales, vec2u(u32(floor(t * 255.0 + 0.5)), frame.scale), 0).rgb, 1.0);
 }
 

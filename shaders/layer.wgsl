@@ -1,7 +1,8 @@
 // The routing of one layer, as buffers.rs writes it. T tokens, E experts, k chosen per token. 32-bit words:
 // T, E, k, 1 or 0 for with or without gate probabilities; then, one after the other,
 // the experts' colours [E] as RGBA8, the chosen experts [T, k] (the best first), their combine weights [T, k], and their
-// colours [T, k], so that a pixel needs one look-up; entropy [T], margin [T], gate probabilities [T, E].
+// colours [T, k], so that a pixel needs one look-up; entropy [T], margin [T], gate probabilities [T, E];
+// where experts have slots, N of all experts, their dispatch weights [T, N] and combine weights [T, N].
 // Values are bits of f32, so that NaN arrives as it is.
 
 @group(0) @binding(0) var<storage, read> routing: array<u32>;

@@ -5,7 +5,7 @@ use super::palette::LayerPalette;
 use super::pipelines::{Pipelines, STATS_INVOCATIONS, STATS_TILE};
 use super::sections::{HEADER, Section, Sections, TOTALS};
 use super::{RenderError, Uploaded, guard};
-use crate::routing::{LayerBalance, LayerRouting, RoutingTrace, TokenMeasures};
+use crate::routing::{LayerBalance, LayerRouting, RoutingTrace, SlotWeight, TokenMeasures};
 
 /// All layers of one analysis.
 #[derive(Debug)]
@@ -146,7 +146,12 @@ fn write_routing(
     at = words.write(at, &measures.entropy);
     at = words.write(at, &measures.margin);
     if has_gate_probs {
-        words.write(at, layer.gate_probs());
+        at = words.write(at, layer.gate_probs());
+    }
+    if let Some(slots) = layer.slots().filter(|_| section.shape.num_slots > 0) {
+        for weight in [SlotWeight::Dispatch, SlotWeight::Combine] {
+            at = words.write(at, slots.table(weight));
+        }
     }
 }
 

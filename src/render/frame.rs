@@ -1,7 +1,7 @@
 //! What a frame tells the renderer: numbers only. Positions are physical pixels of the target, from its upper left corner.
 
 use super::ColorScale;
-use crate::routing::PatchGrid;
+use crate::routing::{PatchGrid, SlotIdx, SlotWeight};
 
 /// Names something uploaded: one per decoded image and one per analysis. Whoever uploads makes the key, and never uses one
 /// twice for different contents.
@@ -32,6 +32,15 @@ pub enum Overlay {
     Entropy,
     /// How far the last chosen expert is ahead of the first one left out, on the scale from 0 to 1.
     Margin,
+    /// How many experts handled the patch, on the scale from 0 to k.
+    ExpertCount,
+    /// One of a slot's weights, on the scale from 0 to [`HeatmapStyle::scale_max`].
+    Slot {
+        /// Which weight.
+        weight: SlotWeight,
+        /// Which slot.
+        slot: SlotIdx,
+    },
 }
 
 /// How a heatmap looks.
@@ -45,7 +54,7 @@ pub struct HeatmapStyle {
     pub weight_opacity: bool,
     /// The colours of values.
     pub scale: ColorScale,
-    /// [`Overlay::GateProb`] only: the probability at the scale's upper end.
+    /// [`Overlay::GateProb`] and [`Overlay::Slot`] only: the value at the scale's upper end.
     pub scale_max: f32,
     /// Lines between patches. They fade as the patches get small, and end below 6 points.
     pub grid_lines: bool,

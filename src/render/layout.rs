@@ -1,7 +1,7 @@
 //! The uniforms as the shaders declare them, field by field. Tests compare sizes and offsets with the WGSL.
 
 use super::frame::{BarsFrame, HeatmapFrame, HeatmapStyle, Overlay};
-use crate::routing::{LayerRouting, PatchGrid};
+use crate::routing::{LayerRouting, PatchGrid, SlotWeight, SlotWeights};
 use bytemuck::{Pod, Zeroable};
 
 /// In place of an expert or a patch.
@@ -28,6 +28,8 @@ pub(super) struct LayerShape {
     pub top_k: u32,
     /// Whether the router gave a probability for every token and expert.
     pub has_gate_probs: bool,
+    /// E · S, where experts have slots.
+    pub num_slots: u32,
 }
 
 impl LayerShape {
@@ -37,6 +39,7 @@ impl LayerShape {
             num_experts: routing.num_experts() as u32,
             top_k: routing.top_k() as u32,
             has_gate_probs: routing.has_gate_probs(),
+            num_slots: routing.slots().map_or(0, SlotWeights::num_slots) as u32,
         }
     }
 }
@@ -64,7 +67,8 @@ pub(super) struct HeatmapUniform {
     pub grid_opacity: f32,
     pub mip_level: f32,
     pub pixels_per_point: f32,
-    pub padding: [u32; 2],
+    pub num_slots: u32,
+    pub padding: u32,
 }
 
 /// What a heatmap's pipeline can leave out, as the constants of heatmap.wgsl name it.
@@ -167,7 +171,8 @@ impl HeatmapUniform {
             grid_opacity: grid_opacity(style, patch_size),
             mip_level: mip_level(photo_size, [width, height]),
             pixels_per_point: style.pixels_per_point,
-            padding: [0; 2],
+            num_slots: layer.num_slots,
+            padding: 0,
         }
     }
 }
@@ -198,15 +203,19 @@ fn overlay_code(overlay: Overlay) -> u8 {
         Overlay::GateProb { .. } => 2,
         Overlay::Entropy => 3,
         Overlay::Margin => 4,
+        Overlay::ExpertCount => 5,
+        Overlay::Slot { weight: SlotWeight::Dispatch, .. } => 6,
+        Overlay::Slot { weight: SlotWeight::Combine, .. } => 7,
     }
 }
 
-/// Which rank or expert the overlay shows.
+/// Which rank, expert or slot the overlay shows.
 fn overlay_index(overlay: Overlay) -> u32 {
     match overlay {
         Overlay::ChosenExpert { rank } => u32::try_from(rank).unwrap_or(NONE),
         Overlay::GateProb { expert } => expert,
-        Overlay::None | Overlay::Entropy | Overlay::Margin => 0,
+        Overlay::Slot { slot, .. } => u32::try_from(slot.0).unwrap_or(NONE),
+        Overlay::None | Overlay::Entropy | Overlay::Margin | Overlay::ExpertCount => 0,
     }
 }
 
@@ -233,7 +242,8 @@ fn flags(frame: &HeatmapFrame) -> u32 {
 /// The value at the upper end of the colour scale; never 0, which the shader divides by.
 fn scale_max(style: &HeatmapStyle, layer: LayerShape) -> f32 {
     let max = match style.overlay {
-        Overlay::GateProb { .. } => style.scale_max,
+        Overlay::GateProb { .. } | Overlay::Slot { .. } => style.scale_max,
+        Overlay::ExpertCount => layer.top_k as f32,
         Overlay::Entropy => (layer.num_experts as f32).ln(),
         Overlay::None | Overlay::ChosenExpert { .. } | Overlay::Margin => 1.0,
     };

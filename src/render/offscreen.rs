@@ -72,7 +72,9 @@ impl Offscreen {
         self.renderer.retain(&[]);
         self.renderer.set_image(image, picture.image_size, picture.rgba)?;
         let uploaded = self.renderer.set_routing(routing, picture.trace, &measures)?;
-        if let (Uploaded::WithoutGateProbs(reason), Overlay::GateProb { .. }) = (uploaded, picture.style.overlay) {
+        if let (Uploaded::WithoutGateProbs(reason), Overlay::GateProb { .. } | Overlay::Slot { .. }) =
+            (uploaded, picture.style.overlay)
+        {
             return Err(reason);
         }
         let image_size = picture.image_size.map(|side| side as f32);

@@ -30,8 +30,8 @@ pub(super) struct Sections {
 }
 
 impl Sections {
-    /// Lays layers out. Gate probabilities are by far the most of a layer with many experts: where they do not fit, all
-    /// layers go without.
+    /// Lays layers out. Gate probabilities, and the weights of slots behind them, are by far the most of a layer with many
+    /// experts: where they do not fit, all layers go without.
     ///
     /// # Errors
     /// [`RenderError::TooLarge`] when the rest does not fit either.
@@ -52,7 +52,9 @@ impl Sections {
             *size = start + words * WORD;
             start..*size
         };
-        let layers = shapes.iter().map(|&shape| Section {
+        let without_slots = |shape: LayerShape| LayerShape { num_slots: 0, ..shape };
+        let shapes = shapes.iter().map(|&shape| if has_gate_probs { shape } else { without_slots(shape) });
+        let layers = shapes.map(|shape| Section {
             shape,
             routing: place(&mut routing_size, routing_words(shape, has_gate_probs && shape.has_gate_probs)),
             stats: place(&mut stats_size, TOTALS as u64 + 2 * u64::from(shape.num_experts)),
@@ -87,7 +89,8 @@ impl Sections {
 fn routing_words(shape: LayerShape, has_gate_probs: bool) -> u64 {
     let [tokens, experts, top_k] = [shape.num_tokens, shape.num_experts, shape.top_k].map(u64::from);
     let without = HEADER as u64 + experts + tokens * (3 * top_k + 2);
-    without + if has_gate_probs { gate_probs(shape) } else { 0 }
+    let slots = 2 * tokens * u64::from(shape.num_slots);
+    without + slots + if has_gate_probs { gate_probs(shape) } else { 0 }
 }
 
 fn gate_probs(shape: LayerShape) -> u64 {
@@ -101,7 +104,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn shape(num_tokens: u32, num_experts: u32, top_k: u32) -> LayerShape {
-        LayerShape { num_tokens, num_experts, top_k, has_gate_probs: true }
+        LayerShape { num_tokens, num_experts, top_k, has_gate_probs: true, num_slots: 0 }
     }
 
     fn limits(binding: u64, buffer: u64) -> wgpu::Limits {
@@ -128,6 +131,19 @@ mod tests {
         // 196 tokens × (8 gate probabilities + 3 × 2 + 2), 8 colours and the header.
         let second = &sections.layers[1].routing;
         assert_eq!(second.end - second.start, 4 * (196 * 16 + 8 + 4));
+    }
+
+    #[test]
+    fn slots_come_and_go_with_the_gate_probabilities() {
+        let slots = |num_slots| LayerShape { num_slots, ..shape(196, 64, 64) };
+        let size = |num_slots, binding| {
+            let sections = Sections::new(&[slots(num_slots)], &limits(binding, 256 * MIB)).unwrap();
+            (sections.routing_size, sections.layers[0].shape.num_slots)
+        };
+        let (without, _) = size(0, 128 * MIB);
+        assert_eq!(size(196, 128 * MIB), (without + 4 * 2 * 196 * 196, 196));
+        let gate_probs = 4 * 196 * 64;
+        assert_eq!(size(196, without), (without - gate_probs, 0), "there is room for neither");
     }
 
     #[test]

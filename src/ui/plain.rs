@@ -99,6 +99,11 @@ impl PatchColors<'_> {
             Overlay::GateProb { expert } => *self.layer.gate_probs_of(patch).get(expert as usize)?,
             Overlay::Entropy => self.measures.entropy.get(patch.0)? / (self.layer.num_experts() as f32).ln().max(1e-6),
             Overlay::Margin => *self.measures.margin.get(patch.0)?,
+            Overlay::ExpertCount => self.layer.num_serving(patch) as f32 / self.layer.top_k() as f32,
+            Overlay::Slot { weight, slot } => {
+                let slots = self.layer.slots()?;
+                *slots.of_patch(weight, patch).get(slot.0)? / slots.largest(weight, slot).max(f32::MIN_POSITIVE)
+            }
         };
         Some(translucent(ColorScale::default().color(finite(opaque)), self.opacity * fade))
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::render::{ColorScale, ContentKey, HeatmapFrame, PaneId, RenderError, expert_color};
-use crate::routing::TokenMeasures;
+use crate::routing::{ExpertIdx, SlotIdx, SlotWeight, SlotWeights, TokenMeasures};
 
 const PHOTO: [u8; 3] = [120, 130, 140];
 
@@ -89,6 +89,62 @@ fn values_have_the_color_of_their_scale() {
             }
         }
     }
+}
+
+/// A trace of one layer of 16 patches, drawn with one style.
+fn draw_layer(layer: LayerRouting, style: HeatmapStyle) -> RgbaImage {
+    let trace = RoutingTrace { layers: vec![layer] };
+    let rgba = [120, 130, 140, 255].repeat(64 * 64);
+    let grid = whole(4, 4, [64, 64]);
+    let picture = HeatmapPicture { image_size: [64, 64], rgba: &rgba, trace: &trace, layer: 0, grid, style };
+    offscreen().draw_heatmap(&picture, [64, 64]).unwrap()
+}
+
+/// The colour of each patch is that of its value, from 0 to 1.
+fn check_values(picture: &RgbaImage, value: impl Fn(usize) -> f32) {
+    for patch in 0..16 {
+        let found = rgb(picture, patch % 4 * 16 + 8, patch / 4 * 16 + 8);
+        // A value on the edge of two steps may round either way.
+        let near = [-1.0, 0.0, 1.0].map(|ulps| ColorScale::default().color(value(patch as usize) + ulps * 1e-6));
+        assert!(near.contains(&found), "patch {patch}: {found:?}");
+    }
+}
+
+#[test]
+fn both_weights_of_a_slot_have_the_color_of_their_scale() {
+    // 3 experts with 2 slots each: slot s has dispatch weight p / 15 · (s + 1) / 6 with patch p, and combine weight 1 − that.
+    let dispatch = |patch: usize, slot: usize| patch as f32 / 15.0 * (slot + 1) as f32 / 6.0;
+    let all = || (0..16).flat_map(|patch| (0..6).map(move |slot| (patch, slot)));
+    let tables = [
+        all().map(|(patch, slot)| dispatch(patch, slot)).collect(),
+        all().map(|(patch, slot)| 1.0 - dispatch(patch, slot)).collect(),
+    ];
+    let [dispatches, combines]: [Vec<f32>; 2] = tables;
+    let slots = SlotWeights::new("test", 3, 2, dispatches, combines).unwrap();
+    let layer = Routing::default().layer().with_slots(slots).unwrap();
+    for slot in [0, 3, 5] {
+        let style = |weight| HeatmapStyle { scale_max: 0.5, ..plain(Overlay::Slot { weight, slot: SlotIdx(slot) }) };
+        let picture = draw_layer(layer.clone(), style(SlotWeight::Dispatch));
+        check_values(&picture, |patch| dispatch(patch, slot) / 0.5);
+        let picture = draw_layer(layer.clone(), style(SlotWeight::Combine));
+        check_values(&picture, |patch| (1.0 - dispatch(patch, slot)) / 0.5);
+    }
+}
+
+#[test]
+fn the_number_of_experts_is_counted_without_those_that_had_no_room() {
+    // Patch p chose p mod 4 experts; of patches from 8 on the best one had no room.
+    let choices = (0..16).map(|patch| {
+        let weight = |rank: u32| if patch >= 8 && rank == 0 { 0.0 } else { 0.25 };
+        (0..patch % 4).map(|rank| (ExpertIdx(rank), weight(rank))).collect()
+    });
+    let choices: Vec<Vec<(ExpertIdx, f32)>> = choices.collect();
+    let layer = LayerRouting::of_choices("test", 5, Vec::new(), &choices).unwrap();
+    let picture = draw_layer(layer, plain(Overlay::ExpertCount));
+    check_values(&picture, |patch| {
+        let count = patch % 4;
+        (if patch >= 8 { count.saturating_sub(1) } else { count }) as f32 / 3.0
+    });
 }
 
 #[test]

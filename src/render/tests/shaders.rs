@@ -59,7 +59,7 @@ macro_rules! rust_struct {
 fn uniforms_lie_in_memory_as_the_shaders_read_them() {
     let heatmap = rust_struct!(
         HeatmapUniform: image, seen, background, grid, patch_size, num_tokens, num_experts, top_k, overlay_index,
-        flags, lit, hovered, pinned, scale, opacity, scale_max, grid_opacity, mip_level, pixels_per_point
+        flags, lit, hovered, pinned, scale, opacity, scale_max, grid_opacity, mip_level, pixels_per_point, num_slots
     );
     assert_eq!(wgsl_struct(HEATMAP_WGSL, "Heatmap"), heatmap);
     let bars = rust_struct!(
