@@ -14,6 +14,8 @@ mod missing_weights;
 mod model_sheet;
 #[path = "window/parity_view.rs"]
 mod parity_view;
+#[path = "window/rows.rs"]
+mod rows;
 #[path = "window/settle.rs"]
 mod settle;
 

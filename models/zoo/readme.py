@@ -10,14 +10,16 @@ HERE = Path(__file__).parent
 BEGIN, END = "<!-- rows: written by readme.py -->\n", "<!-- end of rows -->\n"
 
 SEEN = {
-    "soft": "the weight of every expert",
-    "soft_moe": "dispatch and combine weights of every slot",
+    "soft": "the weights of every gate",
+    "soft_moe": "the weight of every expert; of every slot, the patches that it mixes and those that take from it",
     "expert_choice": "how many experts, and which, took each patch",
-    "product_key": "the experts chosen of thousands, by head",
+    "product_key": "the experts chosen of thousands, of all heads together: the busiest coloured, any found by its number",
     "top_p": "how many experts each patch took",
     "threshold": "how many experts each patch took",
     "contrib_moe": "experts and weights, computed again outside of the node and marked so",
 }
+# Rows whose graph does not tell what became of the choices.
+WITHOUT_DROPS = {"gshard"}
 
 
 def what_there_is_to_see(row: dict) -> str:
@@ -29,11 +31,14 @@ def what_there_is_to_see(row: dict) -> str:
     if first["per_image"]:
         parts[0] = "one bar per image: the weight of every expert"
     if first["capacity"] and first["rule"] != "expert_choice":
-        parts.append("drops")
+        if row["name"] in WITHOUT_DROPS:
+            parts.append("computed again and marked so, and that the drops are not known")
+        else:
+            parts.append("drops")
     for key, text in (
         ("task", "a tab per task"),
         ("iteration", "iterations of one layer"),
-        ("modalities", "image and text apart"),
+        ("modalities", "the image's tokens; those of the text are left out"),
     ):
         if key in first:
             parts.append(text)

@@ -54,8 +54,7 @@ pub(super) fn window_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTe
 
 fn left_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, thumbnails: &ThumbnailTextures, local: &mut ImagesUi) {
     let inner = Frame::new().inner_margin(Margin { top: 8, ..Margin::ZERO });
-    let num_layers = ctx.state.shown().map_or(1, |shown| shown.analysis.trace.layers.len());
-    Panel::bottom("layers").exact_size(layers::wanted_height(num_layers)).frame(inner).show(ui, |ui| {
+    Panel::bottom("layers").exact_size(layers::wanted_height(ui, ctx)).frame(inner).show(ui, |ui| {
         layers::layers_ui(ui, ctx);
     });
     Panel::bottom("samples").frame(inner).show(ui, |ui| samples_ui(ui, ctx, thumbnails));

@@ -8,7 +8,7 @@ use crate::input::DecodedImage;
 use crate::model::ModelCard;
 use crate::model::geometry::PlacedGate;
 use crate::report::{Copied, CopyProgress};
-use crate::routing::{ExpertIdx, LayerIdx, PatchIdx};
+use crate::routing::{ExpertIdx, LayerIdx, PatchIdx, SlotIdx};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -70,10 +70,18 @@ pub enum Command {
     SelectLayer(LayerIdx),
     /// Show the layer so many places further.
     StepLayer(isize),
+    /// Show the layers of a task, and of them the one in the place of the layer on screen.
+    SelectTask(usize),
+    /// Show the task so many places further, around the ends.
+    StepTask(isize),
     /// Choose what the heatmap shows.
     SetOverlay(OverlayKind),
-    /// Choose the rank or the expert that the heatmap shows, counted from 0.
+    /// Choose the rank, the expert or the slot of an expert that the heatmap shows, counted from 0.
     SetOverlayIndex(usize),
+    /// Choose the slot that the heatmap shows.
+    SelectSlot(SlotIdx),
+    /// Choose the slot so many places further, over the slots of all experts.
+    StepSlot(isize),
     /// Opacity of the heatmap, 0 to 1.
     SetOpacity(f32),
     /// Show or hide the heatmap.

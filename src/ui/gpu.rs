@@ -7,7 +7,7 @@ use super::waker::Waker;
 use crate::analysis::{ImageId, Outcome, OutcomeId};
 use crate::input::DecodedImage;
 use crate::render::{self, BarsFrame, ContentKey, HeatmapFrame, HeatmapStyle, Overlay, Renderer, Uploaded};
-use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect};
+use crate::routing::{LayerIdx, LayerRouting, PatchGrid, PatchIdx, PixelRect, SlotWeight};
 use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, ScreenDescriptor, wgpu};
 use egui::{PaintCallbackInfo, Rect, Ui, vec2};
 use std::sync::Arc;
@@ -104,11 +104,15 @@ pub fn overlay(state: &AppState) -> Overlay {
     if state.view.hide_overlay {
         return Overlay::None;
     }
-    match state.settings.overlay {
+    let of_slot = |weight| Overlay::Slot { weight, slot: state.view.slot };
+    match state.overlay() {
         OverlayKind::ChosenExpert => Overlay::ChosenExpert { rank: state.view.rank },
         OverlayKind::GateProbability => Overlay::GateProb { expert: state.view.gate_expert as u32 },
         OverlayKind::GateEntropy => Overlay::Entropy,
         OverlayKind::GateMargin => Overlay::Margin,
+        OverlayKind::ExpertCount => Overlay::ExpertCount,
+        OverlayKind::SlotDispatch => of_slot(SlotWeight::Dispatch),
+        OverlayKind::SlotCombine => of_slot(SlotWeight::Combine),
     }
 }
 
@@ -176,12 +180,20 @@ fn style(ui: &Ui, ctx: &ViewCtx<'_>, picture: &Picture<'_>, small: bool) -> Heat
         weight_opacity: true,
         grid_lines: settings.grid && !small && has_routing,
         dim_outside: settings.crop && picture.outcome.is_some(),
+        scale_max: scale_max(ctx, picture),
         lit_expert: ctx.state.view.lit_expert.filter(|_| has_routing).map(|expert| expert.0),
         background: ui.visuals().extreme_bg_color.to_normalized_gamma_f32(),
         dark: ui.visuals().dark_mode,
         pixels_per_point: ui.ctx().pixels_per_point(),
         ..HeatmapStyle::default()
     }
+}
+
+/// The value at the upper end of the colour scale: of a slot its largest weight, since most are far below 1.
+fn scale_max(ctx: &ViewCtx<'_>, picture: &Picture<'_>) -> f32 {
+    let Overlay::Slot { weight, slot } = picture.overlay else { return 1.0 };
+    let layer = picture.outcome.and_then(|outcome| outcome.analysis.trace.layers.get(ctx.state.view.layer.0));
+    layer.and_then(LayerRouting::slots).map_or(1.0, |slots| slots.largest(weight, slot))
 }
 
 /// The pane of the big picture.

@@ -47,6 +47,13 @@ fn module_end(name: &str, at: usize) -> usize {
     name[at..].find(is_separator).map_or(name.len(), |separator| at + separator)
 }
 
+/// A sentence's first letter as a capital.
+#[must_use]
+pub fn first_upper(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::short_names;

@@ -56,6 +56,9 @@ pub const SHORTCUTS: &[Shortcut] = &[
     row(&[plain(Key::ArrowLeft)], "←", "Previous image", || Command::StepImage(-1)),
     row(&[plain(Key::ArrowDown), plain(Key::PageDown)], "↓ or PgDn", "Next layer", || Command::StepLayer(1)),
     row(&[plain(Key::ArrowUp), plain(Key::PageUp)], "↑ or PgUp", "Previous layer", || Command::StepLayer(-1)),
+    row(&[plain(Key::T)], "T", "Next task, where the model has several", || Command::StepTask(1)),
+    row(&[plain(Key::Period)], ".", "Next slot (Soft MoE)", || Command::StepSlot(1)),
+    row(&[plain(Key::Comma)], ",", "Previous slot (Soft MoE)", || Command::StepSlot(-1)),
     row(&[plain(Key::CloseBracket)], "]", "One more expert per token (top-k)", || Command::StepTopK(1)),
     row(&[plain(Key::OpenBracket)], "[", "One expert fewer per token (top-k)", || Command::StepTopK(-1)),
     row(&[plain(Key::B)], "B", "Ban the lit expert in this layer, or allow it again", || Command::ToggleBanOfLit),
@@ -79,7 +82,7 @@ const DIGITS: [Key; 9] =
 
 /// Keys whose commands do not stand in [`SHORTCUTS`]: the digits, and copying and pasting, which come as events of their own.
 pub const OTHERS: &[(&str, &str)] = &[
-    ("1 … 9", "Rank or expert that the heatmap shows"),
+    ("1 … 9", "Rank, expert or slot that the heatmap shows"),
     ("Ctrl+C", "Copy the window as a picture"),
     ("Ctrl+V", "Open the picture in the clipboard"),
 ];

@@ -1,7 +1,7 @@
 //! Small building blocks that several panels share.
 
 use super::ctx::ViewCtx;
-use super::design::{space, strong_family};
+use super::design::{SWATCH, space, strong_family};
 use crate::routing::ExpertIdx;
 use egui::{
     Align2, Color32, CornerRadius, FontId, Frame, Id, Rect, Response, Sense, StrokeKind, TextStyle, Ui, Vec2,
@@ -64,6 +64,12 @@ pub fn expert_chip(ui: &mut Ui, ctx: &ViewCtx<'_>, expert: ExpertIdx, lit: bool,
         }
     }
     response
+}
+
+/// The mark of experts that handle every patch: round, and in no expert's colour.
+pub fn shared_swatch(ui: &mut Ui) {
+    let (rect, _) = ui.allocate_exact_size(vec2(SWATCH, SWATCH), Sense::hover());
+    ui.painter().circle_filled(rect.center(), SWATCH / 2.0 - 1.0, ui.visuals().weak_text_color());
 }
 
 /// A triangle with an exclamation mark (no bundled font has the sign), as high as a line of text.

@@ -56,8 +56,8 @@ fn description(ctx: &ViewCtx<'_>, detection: &Detection) -> String {
     let named: Vec<String> = named.map(|(expert, count)| format!("expert {} ({count})", expert.0)).collect();
     let rest = experts.len().saturating_sub(MOST_EXPERTS);
     let rest = if rest == 0 { String::new() } else { format!(" and {rest} more") };
-    let layer = ctx.state.view.layer.0 + 1;
-    format!("{place}\nIts patches in layer {layer}: {}{rest} (patches that chose it)", named.join(", "))
+    let layer = ctx.state.layer_title(ctx.state.view.layer);
+    format!("{place}\nIts patches in {layer}: {}{rest} (patches that chose it)", named.join(", "))
 }
 
 /// The boxes over the picture, each with its name.

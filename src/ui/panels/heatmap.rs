@@ -100,9 +100,9 @@ fn subject<'a>(ctx: &'a ViewCtx<'_>) -> Option<(ImageId, &'a Arc<DecodedImage>, 
 }
 
 fn description(ctx: &ViewCtx<'_>) -> String {
-    let overlay = if ctx.state.view.hide_overlay { "photo only" } else { ctx.state.settings.overlay.label() };
+    let overlay = if ctx.state.view.hide_overlay { "photo only" } else { ctx.state.overlay().label() };
     match ctx.state.shown() {
-        Some(_) => format!("Heatmap: {overlay}, layer {}", ctx.state.view.layer.0 + 1),
+        Some(_) => format!("Heatmap: {overlay}, {}", ctx.state.layer_title(ctx.state.view.layer)),
         None => "Heatmap: nothing to show yet".to_owned(),
     }
 }
@@ -195,9 +195,19 @@ fn number_ui(
     (at, font): (egui::Pos2, &FontId),
 ) {
     let view = &ctx.state.view;
-    let (text, color) = match ctx.state.settings.overlay {
+    let on_scale = |value: f32, top: f32| {
+        let [r, g, b] = text_color_on(ColorScale::default().color(value / top.max(f32::MIN_POSITIVE)));
+        egui::Color32::from_rgb(r, g, b)
+    };
+    let overlay = ctx.state.overlay();
+    let (text, color) = match overlay {
         OverlayKind::ChosenExpert => {
-            let Some(expert) = layer.experts_of(patch).get(view.rank).copied() else { return };
+            let experts = layer.experts_of(patch);
+            if experts.is_empty() && view.rank == 0 && view.lit_expert.is_none() {
+                // Only where patches have different numbers of experts: this one has none.
+                return outlined(painter, at, "none", font, egui::Color32::WHITE);
+            }
+            let Some(expert) = experts.get(view.rank).copied() else { return };
             if view.lit_expert.is_some_and(|lit| lit != expert) {
                 return;
             }
@@ -207,15 +217,28 @@ fn number_ui(
         }
         OverlayKind::GateProbability => {
             let Some(probability) = layer.gate_probs_of(patch).get(view.gate_expert) else { return };
-            let [r, g, b] = text_color_on(ColorScale::default().color(*probability));
-            (format!("{probability:.2}"), egui::Color32::from_rgb(r, g, b))
+            (format!("{probability:.2}"), on_scale(*probability, 1.0))
+        }
+        OverlayKind::ExpertCount => {
+            let count = layer.num_serving(patch);
+            (count.to_string(), on_scale(count as f32, layer.top_k() as f32))
+        }
+        OverlayKind::SlotDispatch | OverlayKind::SlotCombine => {
+            let Some((slots, weight)) = layer.slots().zip(overlay.slot_weight()) else { return };
+            let Some(&share) = slots.of_patch(weight, patch).get(view.slot.0) else { return };
+            (format!("{share:.2}"), on_scale(share, slots.largest(weight, view.slot)))
         }
         OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
     };
+    outlined(painter, at, &text, font, color);
+}
+
+/// Text that can be read on any ground.
+fn outlined(painter: &egui::Painter, at: egui::Pos2, text: &str, font: &FontId, color: egui::Color32) {
     let outline = if color == egui::Color32::WHITE { egui::Color32::BLACK } else { egui::Color32::WHITE };
     let shadow = outline.gamma_multiply(0.55);
     for offset in [vec2(-0.8, 0.0), vec2(0.8, 0.0), vec2(0.0, -0.8), vec2(0.0, 0.8)] {
-        painter.text(at + offset, Align2::CENTER_CENTER, &text, font.clone(), shadow);
+        painter.text(at + offset, Align2::CENTER_CENTER, text, font.clone(), shadow);
     }
     painter.text(at, Align2::CENTER_CENTER, text, font.clone(), color);
 }

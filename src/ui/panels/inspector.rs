@@ -1,11 +1,14 @@
 //! Every number of one patch: its experts, their combine weights, and the full gate vector.
 
-use crate::analysis::{Outcome, TokenPlace};
+use crate::analysis::{LayerSource, Outcome, TokenPlace};
 use crate::routing::{ExpertIdx, LayerRouting, PatchIdx};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, RADIUS, SWATCH, space};
 use crate::ui::panels::changes;
+use crate::ui::panels::legend::{ABOUT_SHARED, shared_experts};
+use crate::ui::panels::slots::slots_ui;
+use crate::ui::widgets::shared_swatch;
 use egui::{Color32, CornerRadius, Rect, Sense, Ui, vec2};
 
 /// With more experts than this only the most probable ones get a row.
@@ -20,7 +23,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         return;
     };
     heading_ui(ui, ctx, shown, patch);
-    if layer.experts_of(patch).is_empty() {
+    if layer.num_serving(patch) == 0 {
         ui.weak("No expert handles it: it passes the layer by the residual connection alone");
     }
     header_ui(ui, layer);
@@ -35,6 +38,15 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         } else {
             format!("{others} experts are not chosen; the router has no probability for each")
         });
+    }
+    if let Some(shared) = shared_experts(ctx) {
+        ui.horizontal(|ui| {
+            shared_swatch(ui);
+            ui.weak(shared).on_hover_text(ABOUT_SHARED);
+        });
+    }
+    if let Some(slots) = layer.slots() {
+        slots_ui(ui, ctx, slots, patch);
     }
 }
 
@@ -118,7 +130,7 @@ fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: Pa
     let width = ui.available_width();
     let (rect, response) = ui.allocate_exact_size(vec2(width, 17.0), Sense::hover());
     let chosen = match (rank, weight) {
-        (Some(rank), Some(weight)) => format!("chosen at rank {}, combine weight {weight:.4}", rank + 1),
+        (Some(rank), Some(weight)) => choice_words(rank, weight, knows_drops(ctx)),
         _ => "not chosen".to_owned(),
     };
     let gate = probability.map_or_else(String::new, |probability| format!("gate probability {probability:.4}, "));
@@ -130,6 +142,24 @@ fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: Pa
     }
     changes::expert_menu(ui, ctx, &response, expert);
     response.on_hover_text(sentence);
+}
+
+/// Whether the graph tells for which choices the experts of the layer on screen had room.
+fn knows_drops(ctx: &ViewCtx<'_>) -> bool {
+    match ctx.state.shown_source().map(|layer| &layer.source) {
+        Some(LayerSource::Read(recipe)) => recipe.kept.is_some(),
+        Some(LayerSource::Declared) | None => false,
+    }
+}
+
+/// What became of a choice.
+fn choice_words(rank: usize, weight: f32, knows_drops: bool) -> String {
+    let rank = rank + 1;
+    match (weight == 0.0, knows_drops) {
+        (true, true) => format!("chosen at rank {rank}, but dropped: the expert had no room for it"),
+        (true, false) => format!("chosen at rank {rank}, but without a say: combine weight 0"),
+        (false, _) => format!("chosen at rank {rank}, combine weight {weight:.4}"),
+    }
 }
 
 fn paint_row(
@@ -167,8 +197,20 @@ fn paint_row(
         );
     }
     if let Some((rank, weight)) = chosen {
-        let text = format!("#{}  {weight:.3}", rank + 1);
+        let text = format!("#{}  {}{weight:.3}", rank + 1, if weight == 0.0 { "× " } else { "" });
         let at = egui::pos2(number_right + weight_width, rect.center().y);
         painter.text(at, right, text, font, ui.visuals().strong_text_color());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choice_words;
+
+    #[test]
+    fn a_choice_without_weight_says_why_where_that_is_known() {
+        assert_eq!(choice_words(0, 0.25, true), "chosen at rank 1, combine weight 0.2500");
+        assert_eq!(choice_words(1, 0.0, true), "chosen at rank 2, but dropped: the expert had no room for it");
+        assert_eq!(choice_words(1, 0.0, false), "chosen at rank 2, but without a say: combine weight 0");
     }
 }

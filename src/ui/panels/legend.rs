@@ -1,7 +1,7 @@
 //! What the colours mean: one per expert, or a scale of values. A click on an expert lights only its patches.
 
 use crate::render::{ColorScale, LayerPalette};
-use crate::routing::ExpertIdx;
+use crate::routing::{ExpertIdx, LayerRouting};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
@@ -18,7 +18,7 @@ pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let balance = shown.analysis.layers.get(ctx.state.view.layer.0).map(|stats| &stats.balance);
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
-        scale_ui(ui, ctx, layer.num_experts());
+        scale_ui(ui, ctx, layer);
         let experts = chips(ctx, layer.num_experts());
         let num_others = layer.num_experts() - experts.len();
         ui.weak(if num_others > 0 { "Busiest experts" } else { "Expert" });
@@ -39,11 +39,33 @@ pub fn legend_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
             ui.weak(format!("{num_others} others are grey"));
             find_ui(ui, ctx, layer.num_experts());
         }
+        shared_ui(ui, ctx);
         if lit.is_some() && ui.small_button("Light all").on_hover_text("Key: Esc").clicked() {
             ctx.send(Command::ClearSelection);
         }
     });
 }
+
+/// Experts that no router chooses, apart from those that it does: in no colour of theirs.
+fn shared_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let Some(shared) = shared_experts(ctx) else { return };
+    ui.add_space(space::S);
+    widgets::shared_swatch(ui);
+    ui.label(&shared).on_hover_text(ABOUT_SHARED);
+}
+
+/// What is said of the shared experts of the layer on screen, if it has any.
+pub(super) fn shared_experts(ctx: &ViewCtx<'_>) -> Option<String> {
+    match ctx.state.shown_source()?.card.shared_experts {
+        0 => None,
+        1 => Some("1 shared expert: every patch".to_owned()),
+        count => Some(format!("{count} shared experts: every patch")),
+    }
+}
+
+/// What a shared expert is.
+pub(super) const ABOUT_SHARED: &str = "Shared experts handle every patch beside the chosen ones. They are no choice of the router, so that they have no gate, \
+     no load that could be uneven, and no number among the others";
 
 /// Every expert, or the busiest ones and the one that is lit.
 fn chips(ctx: &ViewCtx<'_>, num_experts: usize) -> Vec<ExpertIdx> {
@@ -82,13 +104,21 @@ fn find_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, num_experts: usize) {
 }
 
 /// Name, lower end, colours and upper end of the scale of values.
-fn scale_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, num_experts: usize) {
-    let overlay = ctx.state.settings.overlay;
+fn scale_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting) {
+    let overlay = ctx.state.overlay();
     let top = match overlay {
         _ if ctx.state.view.hide_overlay => return,
         OverlayKind::ChosenExpert => return,
         OverlayKind::GateProbability | OverlayKind::GateMargin => "1".to_owned(),
-        OverlayKind::GateEntropy => format!("ln {num_experts} = {:.2} nats", (num_experts as f64).ln()),
+        OverlayKind::GateEntropy => {
+            let experts = layer.num_experts();
+            format!("ln {experts} = {:.2} nats", (experts as f64).ln())
+        }
+        OverlayKind::ExpertCount => layer.top_k().to_string(),
+        OverlayKind::SlotDispatch | OverlayKind::SlotCombine => {
+            let largest = layer.slots().zip(overlay.slot_weight());
+            format!("{:.3}", largest.map_or(0.0, |(slots, weight)| slots.largest(weight, ctx.state.view.slot)))
+        }
     };
     ui.weak(overlay.label()).on_hover_text(overlay.explanation());
     ui.label("0");

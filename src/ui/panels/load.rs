@@ -6,8 +6,9 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::gpu::{self, BarsStyle, PaneId};
+use crate::ui::panels::legend::{ABOUT_SHARED, shared_experts};
 use crate::ui::panels::{changes, usage};
-use crate::ui::widgets::number_row;
+use crate::ui::widgets::{number_row, shared_swatch};
 use egui::{Color32, Rangef, Rect, Ui};
 use egui_plot::{AxisHints, Bar, BarChart, HLine, LineStyle, Plot, PlotBounds, PlotPoint};
 
@@ -27,9 +28,38 @@ pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         Some(usage) => usage::usage_ui(ui, ctx, &stats.balance, &usage.order, height),
         None => chart_ui(ui, ctx, shown, &stats.balance, height),
     }
+    shared_ui(ui, ctx, layer.num_tokens());
     numbers_ui(ui, &stats.balance, layer);
+    unknown_drops_ui(ui, ctx);
     let sums_to_one = ctx.state.shown_source().is_none_or(|source| source.gates_sum_to_one(&shown.model.card.gating));
     oddities_ui(ui, stats, layer.num_tokens(), sums_to_one);
+}
+
+/// Experts that handle every patch: beside the chart, whose bars they would dwarf.
+fn shared_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, patches: usize) {
+    let Some(shared) = shared_experts(ctx) else { return };
+    ui.horizontal(|ui| {
+        shared_swatch(ui);
+        ui.label(shared).on_hover_text(ABOUT_SHARED);
+        ui.weak(format!("({patches} each)"));
+    });
+}
+
+/// Where experts take a limited number of tokens, and the graph does not tell which ones they had no room for: what is shown
+/// is the choice before anything was dropped.
+fn unknown_drops_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let (Some(layer), Some(shown)) = (ctx.state.shown_source(), ctx.state.shown()) else { return };
+    if !layer.recomputed().choices {
+        return;
+    }
+    let mut routers = shown.model.routers.routers.iter();
+    let router = routers.find(|router| layer.card.router.as_ref() == Some(&router.name));
+    if router.is_some_and(|router| router.capacity.is_some()) {
+        ui.colored_label(ui.visuals().warn_fg_color, "Which choices were dropped is not known").on_hover_text(
+            "Its experts take a limited number of tokens, but the graph has no tensor that lists the choices with what became \
+             of them. Shown is what each token chose before anything was dropped",
+        );
+    }
 }
 
 /// Values that are counted, and left out of every measure.
@@ -48,7 +78,7 @@ fn oddities_ui(ui: &mut Ui, stats: &LayerStats, patches: usize, sums_to_one: boo
 
 fn heading_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &str, has_marks: bool) {
     ui.horizontal(|ui| {
-        ui.label(design::heading(&format!("Load · layer {}", ctx.state.view.layer.0 + 1)))
+        ui.label(design::heading(&format!("Load · {}", ctx.state.layer_title(ctx.state.view.layer))))
             .on_hover_text(format!("{layer}: how many patches each expert handles"));
         changes::mark_ui(ui, ctx);
         if has_marks {

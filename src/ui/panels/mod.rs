@@ -16,6 +16,7 @@ pub(super) mod notices;
 pub(super) mod parity;
 pub(super) mod predictions;
 pub(super) mod routing;
+mod slots;
 pub(super) mod status;
 pub(super) mod toolbar;
 pub(super) mod top_bar;

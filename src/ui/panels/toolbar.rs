@@ -1,6 +1,7 @@
 //! The row above the picture: what the heatmap shows and how strongly.
 
 use crate::render::LayerPalette;
+use crate::routing::SlotIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::space;
@@ -51,10 +52,10 @@ fn opacity_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 }
 
 fn overlay_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    let current = ctx.state.settings.overlay;
+    let current = ctx.state.overlay();
     let text = if ctx.state.view.hide_overlay { "Photo only" } else { current.label() };
     let response = ComboBox::from_id_salt("overlay").selected_text(text).width(132.0).show_ui(ui, |ui| {
-        for overlay in OverlayKind::ALL {
+        for overlay in ctx.state.overlays() {
             let picked = overlay == current && !ctx.state.view.hide_overlay;
             if ui.selectable_label(picked, overlay.label()).on_hover_text(overlay.explanation()).clicked() {
                 ctx.send(Command::SetOverlay(overlay));
@@ -74,34 +75,70 @@ fn overlay_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 /// Which rank, or which expert; nothing where the overlay needs neither.
 fn index_box(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let Some(layer) = ctx.state.shown_layer() else { return };
-    let (noun, count, current, first) = match ctx.state.settings.overlay {
+    let (noun, count, current, first) = match ctx.state.overlay() {
         OverlayKind::ChosenExpert => ("rank", layer.top_k(), ctx.state.view.rank, 1),
         OverlayKind::GateProbability => ("expert", layer.num_experts(), ctx.state.view.gate_expert, 0),
-        OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
+        OverlayKind::SlotDispatch | OverlayKind::SlotCombine => return slot_boxes(ui, ctx),
+        OverlayKind::GateEntropy | OverlayKind::GateMargin | OverlayKind::ExpertCount => return,
     };
+    let explanation = format!("Which {noun} the heatmap shows (keys: 1 to 9)");
+    if let Some(at) = choice(ui, "overlay index", (noun, first), count, current, &explanation) {
+        ctx.send(Command::SetOverlayIndex(at));
+    }
+}
+
+/// The expert, and which of its slots.
+fn slot_boxes(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let Some(slots) = ctx.state.shown_slots() else { return };
+    let per_expert = slots.per_expert();
+    let (expert, slot) = slots.place_of(ctx.state.view.slot);
+    let experts = slots.num_slots() / per_expert;
+    let explanation = "Whose slot the heatmap shows (keys: , and . for the previous and the next slot)";
+    let chosen = choice(ui, "slot's expert", ("expert", 0), experts, expert.0 as usize, explanation);
+    if let Some(expert) = chosen {
+        ctx.send(Command::SelectSlot(SlotIdx(expert * per_expert + slot)));
+    }
+    let explanation = "Which slot of this expert the heatmap shows (keys: 1 to 9; , and . for all slots)";
+    if let Some(slot) = choice(ui, "slot", ("slot", 0), per_expert, slot, explanation) {
+        ctx.send(Command::SelectSlot(SlotIdx(expert.0 as usize * per_expert + slot)));
+    }
+}
+
+/// A list of `count` numbered things, counted on screen from `first`; of thousands, a number to drag. The one that was
+/// chosen now.
+fn choice(
+    ui: &mut Ui,
+    salt: &str,
+    (noun, first): (&str, usize),
+    count: usize,
+    current: usize,
+    explanation: &str,
+) -> Option<usize> {
     let name = |at: usize| format!("{noun} {}", at + first);
     if count > LayerPalette::ALL_COLORED {
-        return index_drag(ui, ctx, noun, count, current);
+        return drag(ui, (noun, first), count, current, explanation);
     }
-    let response = ComboBox::from_id_salt("overlay index").selected_text(name(current)).width(76.0).show_ui(ui, |ui| {
+    let mut chosen = None;
+    let response = ComboBox::from_id_salt(salt).selected_text(name(current)).width(76.0).show_ui(ui, |ui| {
         for at in 0..count {
             if ui.selectable_label(at == current, name(at)).clicked() {
-                ctx.send(Command::SetOverlayIndex(at));
+                chosen = Some(at);
             }
         }
     });
     response
         .response
-        .on_hover_text(format!("Which {noun} the heatmap shows (keys: 1 to 9)"))
+        .on_hover_text(explanation)
         .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, format!("Shown {}", name(current))));
+    chosen
 }
 
 /// A number to drag or to type: a list of thousands is none.
-fn index_drag(ui: &mut Ui, ctx: &ViewCtx<'_>, noun: &str, count: usize, mut index: usize) {
-    let drag = DragValue::new(&mut index).range(0..=count - 1).prefix(format!("{noun} "));
-    let response = ui.add(drag).on_hover_text(format!("Which {noun} the heatmap shows, 0 to {}", count - 1));
-    if response.changed() {
-        ctx.send(Command::SetOverlayIndex(index));
-    }
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::SpinButton, true, format!("Shown {noun} {index}")));
+fn drag(ui: &mut Ui, (noun, first): (&str, usize), count: usize, current: usize, explanation: &str) -> Option<usize> {
+    let last = count - 1 + first;
+    let mut number = current + first;
+    let drag = DragValue::new(&mut number).range(first..=last).prefix(format!("{noun} "));
+    let response = ui.add(drag).on_hover_text(format!("{explanation}; {first} to {last}"));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::SpinButton, true, format!("Shown {noun} {number}")));
+    response.changed().then(|| number - first)
 }

@@ -5,7 +5,7 @@ use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
 use crate::ui::settings::Settings;
-use crate::ui::state::{OverlayKind, Sheet, Side};
+use crate::ui::state::{Sheet, Side};
 use crate::ui::widgets::millis;
 use egui::{Button, MenuBar, Sense, ThemePreference, Ui, vec2};
 
@@ -59,8 +59,8 @@ fn file_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 }
 
 fn view_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
-    for overlay in OverlayKind::ALL {
-        let picked = ctx.state.settings.overlay == overlay && !ctx.state.view.hide_overlay;
+    for overlay in ctx.state.overlays() {
+        let picked = ctx.state.overlay() == overlay && !ctx.state.view.hide_overlay;
         if ui.radio(picked, overlay.label()).on_hover_text(overlay.explanation()).clicked() {
             ctx.send(Command::SetOverlay(overlay));
         }

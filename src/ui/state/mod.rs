@@ -4,6 +4,8 @@ mod changes;
 mod images;
 mod model;
 mod notices;
+mod outline;
+mod overlay;
 mod parity;
 mod results;
 mod view;
@@ -13,6 +15,7 @@ pub(super) use images::file_name;
 pub use images::{ImageEntry, ImageList};
 pub use model::ModelState;
 pub use notices::{MissingFile, Notice, NoticeAction};
+pub use outline::{Iteration, Outline, OutlineRow};
 pub use parity::{ParityStage, ParityState};
 pub use results::{LayerUsage, Multiple, Results, Unchanged};
 pub use view::{OverlayKind, Sheet, Side, View};
@@ -24,7 +27,7 @@ use crate::analysis::{
 };
 use crate::input::DecodedImage;
 use crate::report::CopyProgress;
-use crate::routing::LayerRouting;
+use crate::routing::{LayerRouting, SlotIdx};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,13 +157,17 @@ impl AppState {
             Command::SelectImage(id) => self.retry_and(id, ImageList::select),
             Command::StepImage(places) => self.images.step(places),
             Command::CloseImage(id) => self.close_image(id),
-            Command::SelectLayer(layer) => self.set_layer(layer.0),
-            Command::StepLayer(places) => self.set_layer(self.view.layer.0.saturating_add_signed(places)),
+            Command::SelectLayer(layer) => self.set_layer(layer),
+            Command::StepLayer(places) => self.step_layer(places),
+            Command::SelectTask(task) => self.select_task(task),
+            Command::StepTask(places) => self.step_task(places),
             Command::SetOverlay(overlay) => {
                 self.settings.overlay = overlay;
                 self.view.hide_overlay = false;
             }
             Command::SetOverlayIndex(index) => self.set_overlay_index(index),
+            Command::SelectSlot(slot) => self.select_slot(slot),
+            Command::StepSlot(places) => self.select_slot(SlotIdx(self.view.slot.0.saturating_add_signed(places))),
             Command::SetOpacity(opacity) => self.settings.opacity = opacity.clamp(0.0, 1.0),
             Command::ToggleOverlay => self.view.hide_overlay = !self.view.hide_overlay,
             Command::ToggleGrid => self.settings.grid = !self.settings.grid,

@@ -2,10 +2,10 @@
 //! routing, and how they differ.
 //! Comparisons are computed when a result arrives, so that a panel only reads.
 
-use super::AppState;
+use super::{AppState, Outline, OverlayKind};
 use crate::analysis::{Analysis, Outcome, OutcomeId, compared_top_ks};
 use crate::render::{LayerPalette, busiest_experts};
-use crate::routing::{LayerIdx, RoutingComparison, compare};
+use crate::routing::{LayerIdx, LayerRouting, RoutingComparison, compare};
 
 /// The same image at another top-k.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct LayerUsage {
     pub palette: LayerPalette,
     /// Where there are too many experts for a colour each: those with any load, the busiest first. Empty otherwise.
     pub order: Vec<u32>,
+    /// What the heatmap can show of it.
+    pub overlays: Vec<OverlayKind>,
 }
 
 /// The results on screen.
@@ -41,6 +43,7 @@ pub struct LayerUsage {
 pub struct Results {
     shown: Option<Outcome>,
     usage: Vec<LayerUsage>,
+    outline: Outline,
     multiples: Vec<Multiple>,
     unchanged: Option<Unchanged>,
 }
@@ -56,6 +59,12 @@ impl Results {
     #[must_use]
     pub fn usage(&self, layer: LayerIdx) -> Option<&LayerUsage> {
         self.usage.get(layer.0)
+    }
+
+    /// How the layers of the shown result belong together.
+    #[must_use]
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// The same image at other values of top-k, in ascending order.
@@ -84,6 +93,7 @@ impl Results {
         self.multiples
             .retain(|multiple| same_subject(&multiple.outcome, &outcome) && compared.contains(&multiple.top_k));
         self.usage = usage(&outcome.analysis);
+        self.outline = Outline::of(&outcome.analysis, &outcome.model);
         let before = self.shown.replace(outcome.clone());
         for multiple in &mut self.multiples {
             multiple.changed = changed_by_layer(&outcome, &multiple.outcome);
@@ -140,11 +150,13 @@ impl Results {
 }
 
 fn usage(analysis: &Analysis) -> Vec<LayerUsage> {
-    let of_layer = |load: &[u64]| LayerUsage {
+    let of_layer = |(layer, load): (&LayerRouting, &[u64])| LayerUsage {
         palette: LayerPalette::of(load),
         order: if load.len() > LayerPalette::ALL_COLORED { busiest_experts(load, load.len()) } else { Vec::new() },
+        overlays: OverlayKind::ALL.into_iter().filter(|overlay| overlay.is_of(layer)).collect(),
     };
-    analysis.layers.iter().map(|stats| of_layer(&stats.balance.load)).collect()
+    let loads = analysis.layers.iter().map(|stats| stats.balance.load.as_slice());
+    analysis.trace.layers.iter().zip(loads).map(of_layer).collect()
 }
 
 fn same_subject(a: &Outcome, b: &Outcome) -> bool {

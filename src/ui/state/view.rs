@@ -1,7 +1,7 @@
 //! What the person looks at: which layer, which overlay, which expert or patch is picked out.
 
 use super::AppState;
-use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchIdx};
+use crate::routing::{ExpertIdx, LayerIdx, LayerRouting, PatchIdx, SlotIdx, SlotWeight};
 use serde::{Deserialize, Serialize};
 
 /// What the heatmap shows.
@@ -16,11 +16,49 @@ pub enum OverlayKind {
     GateEntropy,
     /// How far the last chosen expert is ahead of the best one not chosen.
     GateMargin,
+    /// How many experts handled each patch, where that differs.
+    ExpertCount,
+    /// Of which patches one slot of a Soft MoE is mixed.
+    SlotDispatch,
+    /// Which patches take from one slot of a Soft MoE.
+    SlotCombine,
 }
 
 impl OverlayKind {
     /// All of them, in the order of the menu.
-    pub const ALL: [Self; 4] = [Self::ChosenExpert, Self::GateProbability, Self::GateEntropy, Self::GateMargin];
+    pub const ALL: [Self; 7] = [
+        Self::ChosenExpert,
+        Self::GateProbability,
+        Self::GateEntropy,
+        Self::GateMargin,
+        Self::ExpertCount,
+        Self::SlotDispatch,
+        Self::SlotCombine,
+    ];
+
+    /// Whether there is anything of it to see in a layer: most have no slots, and as many experts for every patch.
+    #[must_use]
+    pub fn is_of(self, layer: &LayerRouting) -> bool {
+        match self {
+            Self::ChosenExpert | Self::GateProbability | Self::GateEntropy | Self::GateMargin => true,
+            Self::ExpertCount => {
+                let mut counts = layer.patches().map(|patch| layer.num_serving(patch));
+                let first = counts.next();
+                counts.any(|count| Some(count) != first)
+            }
+            Self::SlotDispatch | Self::SlotCombine => layer.slots().is_some(),
+        }
+    }
+
+    /// Which of a slot's weights it shows.
+    #[must_use]
+    pub fn slot_weight(self) -> Option<SlotWeight> {
+        match self {
+            Self::SlotDispatch => Some(SlotWeight::Dispatch),
+            Self::SlotCombine => Some(SlotWeight::Combine),
+            _ => None,
+        }
+    }
 
     /// Name on screen.
     #[must_use]
@@ -30,6 +68,9 @@ impl OverlayKind {
             Self::GateProbability => "Gate probability",
             Self::GateEntropy => "Gate entropy",
             Self::GateMargin => "Gate margin",
+            Self::ExpertCount => "Experts per patch",
+            Self::SlotDispatch => "Slot dispatch",
+            Self::SlotCombine => "Slot combine",
         }
     }
 
@@ -48,6 +89,15 @@ impl OverlayKind {
             }
             Self::GateMargin => {
                 "How far the last chosen expert is ahead of the first one left out: a small margin means that a little noise changes the choice"
+            }
+            Self::ExpertCount => {
+                "How many experts handled each patch: chosen ones that had no room for it, or no say, are not counted"
+            }
+            Self::SlotDispatch => {
+                "Of which patches one slot is mixed: each patch's share of what the slot's expert gets (softmax over all tokens)"
+            }
+            Self::SlotCombine => {
+                "Which patches take from one slot: its share of what each patch gets back (softmax over the slots of all experts)"
             }
         }
     }
@@ -95,6 +145,10 @@ pub struct View {
     pub rank: usize,
     /// The expert whose gate probability the heatmap shows, from 0.
     pub gate_expert: usize,
+    /// The slot that the heatmap shows, where experts have slots.
+    pub slot: SlotIdx,
+    /// The task whose layers are listed, where there are several.
+    pub task: usize,
     /// The side panel that is open while the window is too narrow for both.
     pub narrow_side: Option<Side>,
     /// Whether the heatmap is hidden, so that the photo alone is seen.
@@ -115,6 +169,7 @@ impl View {
         };
         self.rank = self.rank.min(layer.top_k() - 1);
         self.gate_expert = self.gate_expert.min(layer.num_experts() - 1);
+        self.slot.0 = self.slot.0.min(layer.slots().map_or(0, |slots| slots.num_slots() - 1));
         self.lit_expert = self.lit_expert.filter(|expert| (expert.0 as usize) < layer.num_experts());
         self.pinned = self.pinned.filter(|patch| patch.0 < layer.num_tokens());
     }
@@ -126,9 +181,9 @@ impl View {
 }
 
 impl AppState {
-    pub(super) fn set_layer(&mut self, layer: usize) {
+    pub(super) fn set_layer(&mut self, layer: LayerIdx) {
         let before = self.view.layer;
-        self.view.layer = LayerIdx(layer);
+        self.view.layer = layer;
         self.clamp_view();
         self.move_pin_to_grid_of(before);
     }
@@ -145,15 +200,6 @@ impl AppState {
         }
     }
 
-    pub(super) fn set_overlay_index(&mut self, index: usize) {
-        match self.settings.overlay {
-            OverlayKind::ChosenExpert => self.view.rank = index,
-            OverlayKind::GateProbability => self.view.gate_expert = index,
-            OverlayKind::GateEntropy | OverlayKind::GateMargin => {}
-        }
-        self.clamp_view();
-    }
-
     pub(super) fn move_pin(&mut self, rows: isize, cols: isize) {
         let Some(grid) = self.results.shown().and_then(|shown| shown.analysis.grid(self.view.layer)) else { return };
         let Some(pinned) = self.view.pinned else {
@@ -168,6 +214,7 @@ impl AppState {
     pub(super) fn clamp_view(&mut self) {
         let layers = self.results.shown().map(|shown| shown.analysis.trace.layers.as_slice()).unwrap_or_default();
         self.view.clamp(layers);
+        self.follow_task();
     }
 }
 
@@ -183,6 +230,8 @@ mod tests {
             layer: LayerIdx(6),
             rank: 3,
             gate_expert: 7,
+            slot: SlotIdx(9),
+            task: 0,
             lit_expert: Some(ExpertIdx(2)),
             pinned: Some(PatchIdx(2)),
             hide_overlay: true,
