@@ -80,6 +80,7 @@ fn iterations_over_the_same_experts_are_one_layer() {
         assert_eq!(layer(&harness), at);
         press(&mut harness, Key::ArrowDown);
     }
+    assert!(has_text(&harness, " · 2 MoE layers × 8 experts"));
     harness.get_by_label("Layer 1  blocks.0");
     harness.get_by_label("Layer 2  blocks.1");
     click(&mut harness, &labels[1]);

@@ -141,7 +141,7 @@ fn ban_button_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         Some(expert) => format!("{} expert {}", if is_banned { "Allow" } else { "Ban" }, expert.0),
         None => "Ban an expert".to_owned(),
     };
-    let layer = ctx.state.view.layer.0 + 1;
+    let layer = ctx.state.results.outline().number(ctx.state.view.layer);
     let explanation = match is_banned {
         true => format!("Patches of layer {layer} may choose it again (key: B)"),
         false => format!(
@@ -198,7 +198,8 @@ pub fn expert_menu(ui: &Ui, ctx: &ViewCtx<'_>, response: &Response, expert: Expe
     response.context_menu(|ui| {
         let wanted = ctx.state.is_ban_wanted(expert);
         let obstacle = ctx.state.ban_obstacle().filter(|_| !wanted);
-        let text = format!("{} expert {} in layer {}", if wanted { "Allow" } else { "Ban" }, expert.0, layer.0 + 1);
+        let verb = if wanted { "Allow" } else { "Ban" };
+        let text = format!("{verb} expert {} in {}", expert.0, ctx.state.layer_title(layer));
         let button = ui.add_enabled(obstacle.is_none(), Button::new(text));
         if button.on_disabled_hover_text(obstacle.unwrap_or_default()).clicked() {
             ctx.send(Command::ToggleBan(expert));

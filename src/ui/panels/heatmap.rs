@@ -226,7 +226,7 @@ fn number_ui(
         OverlayKind::SlotDispatch | OverlayKind::SlotCombine => {
             let Some((slots, weight)) = layer.slots().zip(overlay.slot_weight()) else { return };
             let Some(&share) = slots.of_patch(weight, patch).get(view.slot.0) else { return };
-            (format!("{share:.2}"), on_scale(share, slots.largest(weight, view.slot)))
+            (format!("{share:.3}"), on_scale(share, slots.largest(weight, view.slot)))
         }
         OverlayKind::GateEntropy | OverlayKind::GateMargin => return,
     };

@@ -26,6 +26,11 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     if layer.num_serving(patch) == 0 {
         ui.weak("No expert handles it: it passes the layer by the residual connection alone");
     }
+    // What the picture shows comes first.
+    let slots_first = ctx.state.overlay().slot_weight().is_some();
+    if let Some(slots) = layer.slots().filter(|_| slots_first) {
+        slots_ui(ui, ctx, slots, patch);
+    }
     header_ui(ui, layer);
     let rows = listed(layer, patch);
     for &expert in &rows {
@@ -45,7 +50,7 @@ pub fn inspector_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
             ui.weak(shared).on_hover_text(ABOUT_SHARED);
         });
     }
-    if let Some(slots) = layer.slots() {
+    if let Some(slots) = layer.slots().filter(|_| !slots_first) {
         slots_ui(ui, ctx, slots, patch);
     }
 }

@@ -41,7 +41,7 @@ fn shared_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, patches: usize) {
     ui.horizontal(|ui| {
         shared_swatch(ui);
         ui.label(shared).on_hover_text(ABOUT_SHARED);
-        ui.weak(format!("({patches} each)"));
+        ui.weak(format!("(load {patches})"));
     });
 }
 

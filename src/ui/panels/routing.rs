@@ -5,6 +5,7 @@ use crate::model::TopKInput;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design;
+use crate::ui::names::first_upper;
 use crate::ui::panels::changes::changes_ui;
 use egui::{Slider, SliderClamping};
 
@@ -103,9 +104,4 @@ fn rule_ui(ui: &mut egui::Ui, layer: &ShownLayer) {
         ui.weak("Gate probabilities are computed from the logits")
             .on_hover_text("The graph has none as a tensor. Experts and combine weights are the graph's own");
     }
-}
-
-fn first_upper(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

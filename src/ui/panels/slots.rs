@@ -12,7 +12,7 @@ const MAX_ROWS: usize = 6;
 /// Width of each column of numbers.
 const NUMBER: f32 = 76.0;
 
-/// A heading, and a row per slot, the largest combine weight first; the slot on screen in any case.
+/// A heading, and a row per slot: the one on screen, then those with the largest combine weights.
 pub fn slots_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, slots: &SlotWeights, patch: PatchIdx) {
     ui.add_space(space::XS);
     header_ui(ui);
@@ -23,19 +23,14 @@ pub fn slots_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, slots: &SlotWeights, patch: Patc
     }
     let others = slots.num_slots() - rows.len();
     if others > 0 {
-        ui.weak(format!("and {others} slots of which it gets less"));
+        ui.weak(format!("and {others} other slots"));
     }
 }
 
 /// The slots that get a row, in their order.
 fn listed(slots: &SlotWeights, patch: PatchIdx, shown: Option<SlotIdx>) -> Vec<SlotIdx> {
-    let order = top_indices(slots.of_patch(SlotWeight::Combine, patch), MAX_ROWS);
-    let mut rows: Vec<SlotIdx> = order.into_iter().map(SlotIdx).collect();
-    if let Some(shown) = shown.filter(|shown| !rows.contains(shown)) {
-        rows.pop();
-        rows.push(shown);
-    }
-    rows
+    let order = top_indices(slots.of_patch(SlotWeight::Combine, patch), MAX_ROWS).into_iter().map(SlotIdx);
+    shown.into_iter().chain(order.filter(|slot| Some(*slot) != shown)).take(MAX_ROWS).collect()
 }
 
 fn header_ui(ui: &mut Ui) {
@@ -46,8 +41,8 @@ fn header_ui(ui: &mut Ui) {
         ui.painter().text(pos2(x, rect.center().y), align, text, font.clone(), color);
     };
     text(rect.left(), Align2::LEFT_CENTER, "Slot");
-    text(rect.right() - NUMBER, Align2::RIGHT_CENTER, "Dispatch weight");
-    text(rect.right(), Align2::RIGHT_CENTER, "Combine weight");
+    text(rect.right() - NUMBER - space::XS, Align2::RIGHT_CENTER, "Dispatch");
+    text(rect.right() - space::XS, Align2::RIGHT_CENTER, "Combine");
     response.on_hover_text(
         "Dispatch weight: this patch's share of what the slot's expert gets.\nCombine weight: the slot's share of what this \
          patch gets back.",
@@ -98,7 +93,7 @@ mod tests {
             listed(&slots, PatchIdx(0), shown.map(SlotIdx)).into_iter().map(|slot| slot.0).collect::<Vec<_>>()
         };
         assert_eq!(rows(None), [4, 3, 2, 7, 1, 6]);
-        assert_eq!(rows(Some(7)), [4, 3, 2, 7, 1, 6]);
-        assert_eq!(rows(Some(0)), [4, 3, 2, 7, 1, 0]);
+        assert_eq!(rows(Some(7)), [7, 4, 3, 2, 1, 6]);
+        assert_eq!(rows(Some(0)), [0, 4, 3, 2, 7, 1]);
     }
 }

@@ -1,5 +1,6 @@
 //! The menus, and what runs: model, provider, time.
 
+use crate::analysis::OpenModel;
 use crate::engine::{Provider, ProviderChoice};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
@@ -181,6 +182,13 @@ fn provider_menu(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     ui.weak("moescope runtime list: what is installed");
 }
 
+/// Layers as the list counts them: routers over the same experts are one. Before there is a result, routers.
+fn num_layers(ctx: &ViewCtx<'_>, model: &OpenModel) -> usize {
+    let shown = ctx.state.shown().filter(|shown| shown.model.version == model.version);
+    let is_whole = shown.is_some_and(|shown| shown.analysis.unreadable.is_empty());
+    if is_whole { ctx.state.results.outline().num_layers() } else { model.layers.len() }
+}
+
 fn moe_layers(count: usize) -> String {
     if count == 1 { "1 MoE layer".to_owned() } else { format!("{count} MoE layers") }
 }
@@ -199,12 +207,13 @@ fn model_chip(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         return;
     };
     let card = &model.card;
+    let count = num_layers(ctx, model);
     let text = match model.layers.as_slice() {
         [] => format!("{} · no routers", card.name),
         [first, rest @ ..] if rest.iter().all(|layer| layer.card.num_experts == first.card.num_experts) => {
-            format!("{} · {} × {} experts", card.name, moe_layers(model.layers.len()), first.card.num_experts)
+            format!("{} · {} × {} experts", card.name, moe_layers(count), first.card.num_experts)
         }
-        layers => format!("{} · {}", card.name, moe_layers(layers.len())),
+        _ => format!("{} · {}", card.name, moe_layers(count)),
     };
     let chip = ui.add(Button::new(text).frame_when_inactive(false).truncate()).on_hover_ui(|ui| {
         ui.label(design::strong(&card.name));

@@ -117,6 +117,18 @@ impl Outline {
         self.rows.get(layer.0)
     }
 
+    /// How many layers there are for a person; as many as routers where none share their experts.
+    #[must_use]
+    pub fn num_layers(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The number of a layer, from 1.
+    #[must_use]
+    pub fn number(&self, layer: LayerIdx) -> usize {
+        self.row(layer).map_or(layer.0 + 1, |row| row.number)
+    }
+
     /// A name for all routers of a layer: what their own names have in common.
     #[must_use]
     pub fn name_of(&self, row: &OutlineRow) -> &str {
@@ -299,6 +311,7 @@ mod tests {
     #[test]
     fn a_task_has_its_own_layers_and_those_of_all() {
         let outline = two_tasks();
+        assert_eq!((outline.num_layers(), outline.number(LayerIdx(3))), (3, 2));
         assert_eq!(outline.tasks(), ["class", "depth"]);
         let layers = |task| outline.layers_of(task).map(|layer| layer.0).collect::<Vec<_>>();
         assert_eq!((layers(0), layers(1)), (vec![0, 1, 2], vec![0, 3]));
