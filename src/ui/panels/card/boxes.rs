@@ -1,8 +1,9 @@
 //! How a detector's outputs become boxes: what no graph tells of them, and a picture shows at once when it is wrong.
 
-use super::draft::{Draft, origin};
+use super::draft::{Draft, Origin, origin};
 use super::labels::labels_ui;
 use super::rows::{below_ui, menu_ui, row_ui};
+use crate::model::geometry::Basis;
 use crate::model::{BoxFormat, BoxUnits, DetectionCard, DetectionStyle, ScoreActivation};
 use crate::ui::command::LabelsOf;
 use crate::ui::ctx::ViewCtx;
@@ -40,39 +41,42 @@ pub(super) fn boxes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
     let Draft { model, card } = draft;
     let (Some(boxes), Some(open)) = (&mut card.detection, &model.card.detection) else { return };
     let from = |changed| origin(model, "detection", changed, "");
-    row_ui(
-        ui,
-        "Outputs",
-        "How boxes and scores are spread over the model's outputs",
-        from(boxes.style != open.style),
-        |ui, _| {
-            // The other styles need other outputs than this model's card names.
-            let scores_apart = |style| matches!(style, DetectionStyle::Lists | DetectionStyle::Detr);
-            let possible: Vec<_> =
-                STYLES.into_iter().filter(|(style, ..)| scores_apart(*style) == scores_apart(open.style)).collect();
-            menu_ui(ui, "Box outputs", &mut boxes.style, &possible);
-        },
-    );
-    below_ui(ui, |ui| drop(ui.add(Label::new(RichText::new(outputs(boxes)).small().weak()).wrap())));
-    row_ui(ui, "Format", "What the four numbers of a box are", from(boxes.format != open.format), |ui, _| {
+    // Why boxes are there at all is told once.
+    let usual = |changed| match from(changed) {
+        Origin::Guess(Basis::Assumed, _) => Origin::Guess(Basis::Assumed, "As usual for such outputs."),
+        origin => origin,
+    };
+    let help = "How boxes and scores are spread over the model's outputs";
+    row_ui(ui, "Outputs", help, from(boxes.style != open.style), |ui, _| {
+        // The other styles need other outputs than this model's card names.
+        let is_possible = |style: DetectionStyle| has_scores_apart(style) == has_scores_apart(open.style);
+        let possible: Vec<_> = STYLES.into_iter().filter(|(style, ..)| is_possible(*style)).collect();
+        menu_ui(ui, "Box outputs", &mut boxes.style, &possible);
+    });
+    if has_scores_apart(boxes.style) {
+        below_ui(ui, |ui| drop(ui.add(Label::new(RichText::new(outputs(boxes)).small().weak()).wrap())));
+    }
+    row_ui(ui, "Format", "What the four numbers of a box are", usual(boxes.format != open.format), |ui, _| {
         menu_ui(ui, "Box format", &mut boxes.format, &FORMATS);
     });
-    row_ui(ui, "Units", "What a box is measured in", from(boxes.units != open.units), |ui, _| {
+    row_ui(ui, "Units", "What a box is measured in", usual(boxes.units != open.units), |ui, _| {
         menu_ui(ui, "Box units", &mut boxes.units, &UNITS);
     });
-    row_ui(
-        ui,
-        "Scores",
-        "What is still to be done to the scores",
-        from(boxes.activation != open.activation),
-        |ui, _| {
+    // Who has chosen already has done all to the scores.
+    if boxes.style != DetectionStyle::Chosen {
+        let help = "What is still to be done to the scores";
+        row_ui(ui, "Scores", help, usual(boxes.activation != open.activation), |ui, _| {
             menu_ui(ui, "Box scores", &mut boxes.activation, &ACTIVATIONS);
-        },
-    );
+        });
+    }
     let changed = boxes.labels != open.labels;
     let names =
         origin(model, "detection.labels", changed, "Nothing tells the names of the classes: they are numbered.");
     labels_ui(ui, ctx, model, LabelsOf::Boxes, &mut boxes.labels, names);
+}
+
+fn has_scores_apart(style: DetectionStyle) -> bool {
+    matches!(style, DetectionStyle::Lists | DetectionStyle::Detr)
 }
 
 fn outputs(boxes: &DetectionCard) -> String {

@@ -133,18 +133,27 @@ fn how_boxes_are_read_is_shown_and_changed() {
     sheet.harness.run_steps(5);
     choose(&mut sheet, "Box format: Corners", "Centre and size");
     choose(&mut sheet, "Box units: Pixels", "Fractions");
-    choose(&mut sheet, "Box scores: Probabilities", "Sigmoid");
     choose(&mut sheet, "Box names: Numbers", "COCO, 80 classes");
     assert!(sheet.has("person, bicycle, car"));
     let boxes = saved(&mut sheet).detection.unwrap();
     let expected = DetectionCard {
         format: BoxFormat::Cxcywh,
         units: BoxUnits::Normalized,
-        activation: ScoreActivation::Sigmoid,
         labels: crate::model::coco_labels().to_vec(),
         ..guess.clone()
     };
     assert_eq!(boxes, expected);
     sheet.click("Reset");
     assert_eq!(saved(&mut sheet).detection, Some(guess));
+}
+
+#[test]
+fn scores_of_a_detector_that_has_not_chosen_can_be_read_in_another_way() {
+    let model = open("models/zoo/rows/detr-moe/model.onnx");
+    assert_eq!(model.card.detection.as_ref().unwrap().activation, ScoreActivation::Softmax);
+    let mut sheet = sheet(model);
+    sheet.harness.get_by_label("Box names: Numbers").scroll_to_me();
+    sheet.harness.run_steps(5);
+    choose(&mut sheet, "Box scores: Softmax", "Sigmoid");
+    assert_eq!(saved(&mut sheet).detection.unwrap().activation, ScoreActivation::Sigmoid);
 }
