@@ -3,7 +3,8 @@
 use super::AppState;
 use crate::analysis::{ImageId, ImageSpec};
 use crate::input::DecodedImage;
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One open image.
@@ -26,7 +27,10 @@ pub struct ImageEntry {
 /// The open images and which of them is wanted on screen.
 #[derive(Debug, Default)]
 pub struct ImageList {
+    /// In the order of their ids.
     entries: Vec<ImageEntry>,
+    /// Those that are files: a person may open thousands at once.
+    files: HashMap<PathBuf, ImageId>,
     current: Option<ImageId>,
     next_id: u64,
     pasted: u32,
@@ -48,20 +52,28 @@ impl ImageList {
     /// The image of an id, unless it was closed.
     #[must_use]
     pub fn get(&self, id: ImageId) -> Option<&ImageEntry> {
-        self.entries.iter().find(|entry| entry.id == id)
+        self.entries.get(self.place_of(id)?)
     }
 
     /// The image of an id, to note what became known of it.
     pub fn get_mut(&mut self, id: ImageId) -> Option<&mut ImageEntry> {
-        self.entries.iter_mut().find(|entry| entry.id == id)
+        let place = self.place_of(id)?;
+        self.entries.get_mut(place)
     }
 
     /// Adds an image, unless the same one is open already, and makes it the current one.
     pub fn open(&mut self, spec: ImageSpec) -> ImageId {
-        let open = self.entries.iter().find(|entry| entry.spec == spec).map(|entry| entry.id);
+        let open = match &spec {
+            ImageSpec::File(path) => self.files.get(path).copied(),
+            other => self.entries.iter().find(|entry| entry.spec == *other).map(|entry| entry.id),
+        };
         let id = open.unwrap_or_else(|| self.add(spec));
         self.current = Some(id);
         id
+    }
+
+    fn place_of(&self, id: ImageId) -> Option<usize> {
+        self.entries.binary_search_by_key(&id.0, |entry| entry.id.0).ok()
     }
 
     fn add(&mut self, spec: ImageSpec) -> ImageId {
@@ -78,6 +90,9 @@ impl ImageList {
         };
         let id = ImageId(self.next_id);
         self.next_id += 1;
+        if let ImageSpec::File(path) = &spec {
+            self.files.insert(path.clone(), id);
+        }
         self.entries.push(ImageEntry { id, spec, title, size: None, best: None, error: None });
         id
     }
@@ -98,8 +113,10 @@ impl ImageList {
 
     /// Takes an image off the list; its neighbour becomes current if it was.
     pub fn close(&mut self, id: ImageId) {
-        let Some(at) = self.entries.iter().position(|entry| entry.id == id) else { return };
-        self.entries.remove(at);
+        let Some(at) = self.place_of(id) else { return };
+        if let ImageSpec::File(path) = self.entries.remove(at).spec {
+            self.files.remove(&path);
+        }
         if self.current == Some(id) {
             let neighbour = self.entries.get(at).or_else(|| self.entries.last());
             self.current = neighbour.map(|entry| entry.id);
@@ -179,6 +196,21 @@ mod tests {
         let (mut list, ids) = list(&["a", "b"]);
         assert_eq!(list.open(ImageSpec::File("a".into())), ids[0]);
         assert_eq!((list.entries().len(), list.current().unwrap().id), (2, ids[0]));
+    }
+
+    /// Looking through the list for each of them would take minutes.
+    #[test]
+    fn a_folder_of_images_is_opened_at_once() {
+        let started = std::time::Instant::now();
+        let mut list = ImageList::default();
+        let open =
+            |list: &mut ImageList, at: usize| list.open(ImageSpec::File(format!("folder/photo {at}.jpg").into()));
+        let ids: Vec<ImageId> = (0..20_000).map(|at| open(&mut list, at)).collect();
+        assert!(ids.iter().all(|&id| list.get(id).is_some_and(|entry| entry.id == id)));
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+        list.close(ids[7]);
+        assert!(list.get(ids[7]).is_none() && open(&mut list, 8) == ids[8]);
+        assert!(open(&mut list, 7) != ids[7], "it was closed");
     }
 
     #[test]
