@@ -54,6 +54,7 @@ impl ChooseUi {
         let kept = self.listed.take().filter(|(of, _)| Arc::ptr_eq(of, model));
         if kept.is_none() {
             (self.draft, self.matches) = (None, Matches::default());
+            self.words.clear();
             ctx.send(Command::ListGates(Arc::clone(model)));
         }
         &self.listed.insert(kept.unwrap_or_else(|| (Arc::clone(model), Listing::Asked))).1
