@@ -48,7 +48,7 @@ fn truth(router: &Value) -> Value {
     let groups = &router["groups"];
     truth["groups"] =
         if groups.is_null() { Value::Null } else { json!({ "n": groups["count"], "kept": groups["kept"] }) };
-    truth["capacity"] = router["capacity"]["per_expert"].clone();
+    truth["capacity"] = router["capacity"].clone();
     truth
 }
 
@@ -63,7 +63,7 @@ fn found(router: &Router) -> Value {
         "shared_experts": router.shared_experts,
         "frozen": router.frozen,
         "groups": router.groups,
-        "capacity": router.capacity.and_then(|capacity| capacity.per_expert),
+        "capacity": router.capacity,
     })
 }
 

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -48,11 +49,21 @@ def outline(proto: onnx.ModelProto, scope: str, name: str) -> None:
 
 def half_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """float16 in the file, float32 in the computation."""
+    return stored_as(proto, np.float16)
+
+
+def bfloat_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """bfloat16 in the file, float32 in the computation: ONNX Runtime's processor kernels do not multiply bfloat16."""
+    return stored_as(proto, ml_dtypes.bfloat16)
+
+
+def stored_as(proto: onnx.ModelProto, dtype) -> onnx.ModelProto:
+    """Weights in another number format, cast when they are used."""
     casts = []
     for tensor in proto.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 0:
             name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}_half"))
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), f"{name}_half"))
             casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
     nodes = [*casts, *proto.graph.node]
     del proto.graph.node[:]

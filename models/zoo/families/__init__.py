@@ -30,6 +30,7 @@ FAMILIES = [
     "variants",
     "forms",
     "cond_conv",
+    "blocks",
 ]
 
 

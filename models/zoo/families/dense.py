@@ -59,6 +59,41 @@ class SelectiveKernels(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class SplitAttention(nn.Module):
+    """Two groups of one convolution, weighted per channel by a softmax over the groups that reads their sum."""
+
+    def __init__(self, channels: int = 16, groups: int = 2):
+        super().__init__()
+        self.groups = groups
+        self.stem = nn.Conv2d(3, channels, 3, 2, 1)
+        self.conv = nn.Conv2d(channels, channels * groups, 3, 1, 1, groups=groups)
+        self.squeeze, self.excite = nn.Conv2d(channels, 8, 1), nn.Conv2d(8, channels * groups, 1)
+        self.head = nn.Linear(channels, 10)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        x = F.relu(self.stem(pixel_values))
+        parts = F.relu(self.conv(x)).view(x.shape[0], self.groups, -1, *x.shape[2:])
+        gate = self.excite(F.relu(self.squeeze(parts.sum(1).mean((2, 3), keepdim=True))))
+        weights = gate.view(x.shape[0], self.groups, -1).softmax(1)
+        return self.head((parts * weights[..., None, None]).sum(1).mean((2, 3)))
+
+
+class Memory(nn.Module):
+    """The five nearest of 64 remembered images vote with their classes and their features."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = PatchEmbed(32, 8, DIM), nn.Linear(DIM, 10)
+        self.keys, self.values = nn.Parameter(torch.randn(64, DIM)), nn.Parameter(torch.randn(64, DIM))
+        self.classes = nn.Parameter(torch.randn(64, 10))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        x = F.normalize(self.embed(pixel_values).mean(1), dim=-1)
+        near, ids = (x @ F.normalize(self.keys, dim=-1).t()).topk(5, dim=-1)
+        votes = (near / 0.07).softmax(-1)[..., None]
+        return (self.classes[ids] * votes).sum(1) + self.head((self.values[ids] * votes).sum(1))
+
+
 class PrunedViT(TinyViT):
     """Half of the tokens go on: those with the largest learned score."""
 
@@ -125,6 +160,23 @@ add_dense(
     SelectiveKernels,
     opset=17,
     grid={"rows": 16, "cols": 16, "prefix_tokens": 0},
+)
+add_dense(
+    "dense-split-attention",
+    "Split attention",
+    "Zhang et al.: ResNeSt (CVPRW 2022), arXiv:2004.08955",
+    "No router: a softmax per channel weighs two groups of one convolution, whose sum it reads.",
+    SplitAttention,
+    opset=17,
+    grid={"rows": 16, "cols": 16, "prefix_tokens": 0},
+)
+add_dense(
+    "dense-memory",
+    "Nearest neighbours",
+    "Khandelwal et al.: Nearest Neighbor Language Models (ICLR 2020), arXiv:1911.00172, in the manner of",
+    "No router: TopK over remembered images, whose classes and features are looked up and weighted.",
+    Memory,
+    opset=17,
 )
 add_dense(
     "dense-token-pruning",

@@ -124,6 +124,12 @@ for NAME, TITLE, REWRITE, MORE in (
         rewrites.half_weights,
         {"build": lambda: renormalised().half().float()},
     ),
+    (
+        "bfloat-weights",
+        "Weights stored as bfloat16, cast when used",
+        rewrites.bfloat_weights,
+        {"build": lambda: renormalised().bfloat16().float()},
+    ),
     ("float16", "The whole graph in float16", rewrites.all_half, {"tolerance": 2e-2, "approximate": True}),
     ("int8", "Dynamic quantisation to 8-bit integers", rewrites.quantised, {"tolerance": 0.1, "approximate": True}),
     ("tf2onnx", "Names and shapes as tf2onnx leaves them", rewrites.plain_names, {}),

@@ -1,4 +1,4 @@
-"""Three ways in which tracing loses experts without a word.
+"""Four ways in which tracing loses experts without a word.
 
 They are the mixtures of the other families, written as many PyTorch ports are: a Python loop or branch that looks at
 how the tokens of the traced image were routed. The TorchScript exporter keeps the path that this image took. The graph
@@ -52,6 +52,24 @@ class LoopSkipsEmpty(nn.Module):
             if token.shape[0] == 0:
                 continue
             out = out.index_add(0, token, expert(flat[token]) * routing.combine_weights[token, rank, None])
+        return out.view(x.shape)
+
+
+class AddsInPlace(nn.Module):
+    """`out[token] += …`: where the traced image gave an expert one token alone, the exporter fixes that number."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = SoftmaxTopKRouter()
+        self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, DIM)
+        routing = self.gate(flat)
+        out = torch.zeros_like(flat)
+        for e, expert in enumerate(self.experts):
+            token, rank = torch.where(routing.expert_ids == e)
+            out[token] += routing.combine_weights[token, rank, None] * expert(flat[token])
         return out.view(x.shape)
 
 
@@ -126,4 +144,15 @@ add(
     rule_text="Softmax over all experts, the best two, divided by their sum.",
     build=lambda: TinyViT([SplitBySizes(), SplitBySizes()], DIM),
     notes="All experts are there, but the number of tokens that each gets is a constant of the graph.",
+)
+add(
+    name="frozen-row-count",
+    title="An expert that may take one token alone",
+    frozen=True,
+    opset=17,
+    paper="Jiang et al. 2024 (arXiv:2401.04088), in the manner of many ports",
+    known_limits=WRONG,
+    rule_text="Softmax over all experts, the best two, divided by their sum.",
+    build=lambda: TinyViT([Mlp(DIM, 32), AddsInPlace()], DIM),
+    notes="`out[token] += …` for an expert with one token is exported with the shape of one token; fails on other images.",
 )

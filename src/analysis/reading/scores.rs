@@ -56,6 +56,7 @@ pub(super) fn score_row(logits: &[f32], score: ScoreFunction) -> Vec<f32> {
     match score {
         ScoreFunction::None | ScoreFunction::Softmax => softmax(logits),
         ScoreFunction::Sigmoid => each(|logit| 1.0 / (1.0 + (-logit).exp())),
+        ScoreFunction::Relu => each(|logit| logit.max(0.0)),
         // ln(1 + eˣ) without the overflow of eˣ.
         ScoreFunction::SqrtSoftplus => each(|logit| (logit.max(0.0) + (-logit.abs()).exp().ln_1p()).sqrt()),
     }

@@ -1,5 +1,6 @@
 //! Puts together what is known of one candidate: a router with its evidence, or the reason why it is none.
 
+use super::capacity;
 use super::experts::{Found, find_experts};
 use super::kinds::{Choice, Picked, Scores};
 use super::names::{node_name, router_name, tensor_ref, weight_len};
@@ -9,11 +10,12 @@ use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
 };
 use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_masked};
-use super::scores::{expert_axis, fused_function, product_width};
+use super::scores::{expert_axis, fused_function, product_width, skip_passive};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors};
 use super::walk::Walk;
+use super::warnings::warnings;
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
 /// A router, its place among all nodes, and the weights of its experts.
@@ -37,7 +39,7 @@ pub(super) fn assemble<'g, 'a>(
     let walk = Walk::new(graph, &roots(graph, candidate), width, axis);
     let plan = Plan::new(graph, candidate, &walk).map_err(miss)?;
     let found = find_experts(graph, regions, &walk, candidate.raw, &plan.widths, plan.slots).map_err(miss)?;
-    if let Some(reason) = plan.objection(graph, regions, candidate, &found) {
+    if let Some(reason) = plan.objection(graph, regions, candidate, &walk, &found) {
         return Err(miss(reason));
     }
     Ok(plan.router(graph, regions, candidate, &walk, &found))
@@ -100,7 +102,7 @@ impl Plan {
             slots = findings.softmaxes.iter().any(|(_, _, s)| s.over_tokens)
                 && findings.softmaxes.iter().any(|(_, _, s)| !s.over_tokens);
             let score = findings.probs.map_or(ScoreFunction::None, |(_, scores)| scores.function);
-            if findings.cumulated || findings.limited {
+            if findings.cumulated || findings.limited || score == ScoreFunction::Relu {
                 name_masked(findings, if findings.cumulated { ScoreFunction::Softmax } else { score })
             } else {
                 let rule = match score {
@@ -130,6 +132,7 @@ impl Plan {
         graph: &ModelGraph<'_>,
         regions: &mut Regions<'_, '_>,
         candidate: &Candidate,
+        walk: &Walk<'_, '_>,
         found: &Found,
     ) -> Option<&'static str> {
         if found.form == ExpertForm::Rows && self.named.rule != GatingRule::ProductKey && self.weights.is_none() {
@@ -142,9 +145,18 @@ impl Plan {
         if self.main.is_none() && merge.op == "Concat" && !is_summed(graph, merge) {
             return Some("what it weights is put side by side and never added up, as in a hierarchy of classes");
         }
-        if found.form == ExpertForm::Branches && self.main.is_none() {
+        if found.form == ExpertForm::Rows
+            && self.named.rule != GatingRule::ProductKey
+            && !multiplies_rows(graph, walk, found)
+        {
+            return Some("the rows that it looks up meet no data, as those of a memory or of nearest neighbours");
+        }
+        if found.form == ExpertForm::Branches && self.main.is_none() && passes_through(graph, walk, found) {
+            return Some("the weights multiply its own values, as those of the next layer do");
+        }
+        if matches!(found.form, ExpertForm::Branches | ExpertForm::Stacked) && self.main.is_none() {
             let gate = graph.producer(candidate.raw)?;
-            let before = regions.back_from(&[gate], found.region.nodes.first().copied());
+            let before = regions.back_from(&[gate], found.region.entry);
             let weights: FastSet<ValueId> = found.weights.iter().flatten().copied().collect();
             let reads = |id: &NodeId| graph.node(*id).inputs.iter().flatten().any(|input| weights.contains(input));
             if before.iter().any(reads) {
@@ -172,11 +184,12 @@ impl Plan {
             found.weights.iter().flatten().flat_map(|&w| super::names::weights_of(graph, w)).collect();
         weights.sort_unstable();
         weights.dedup();
-        let frozen = found.by_hit || found.form == ExpertForm::Branches && found.count < num_experts;
+        let frozen = found.by_hit || found.fixes_rows || lost_experts(found, num_experts);
         let dispatched = walk.findings.capacity.is_some()
             || matches!(self.named.rule, GatingRule::ExpertChoice | GatingRule::SoftMoe);
-        let weights_all =
-            self.main.is_none() && !walk.findings.limited && !walk.findings.cumulated && candidate.half_keys.is_none();
+        let weights_all = matches!(self.named.rule, GatingRule::Soft | GatingRule::SoftMoe | GatingRule::Other)
+            && self.main.is_none()
+            && candidate.half_keys.is_none();
         let all_executed = found.all_executed && !dispatched && !weights_all;
         let mut router = Router {
             name: router_name(graph, candidate.raw, 0),
@@ -191,7 +204,7 @@ impl Plan {
             selection_bias: self.main.is_some_and(|main| has_selection_bias(main, weights_kind)),
             groups: walk.findings.groups.filter(|_| self.main.is_some()),
             scale,
-            capacity: self.capacity(walk),
+            capacity: self.capacity(graph, candidate, walk),
             per_image: per_image(graph, candidate.raw),
             shared_experts: shared_experts(graph, regions, candidate.raw, found, &weights),
             frozen,
@@ -214,10 +227,11 @@ impl Plan {
     }
 
     /// For expert choice, what each expert takes.
-    fn capacity(&self, walk: &Walk<'_, '_>) -> Option<Capacity> {
+    fn capacity(&self, graph: &ModelGraph<'_>, candidate: &Candidate, walk: &Walk<'_, '_>) -> Option<Capacity> {
+        let logits = candidate.logits.first().copied().unwrap_or(candidate.raw);
         match self.named.rule {
-            GatingRule::ExpertChoice => Some(Capacity { per_expert: self.named.top_k }),
-            _ => walk.findings.capacity,
+            GatingRule::ExpertChoice => Some(capacity::of_choice(graph, walk, logits, self.main, self.named.top_k)),
+            _ => capacity::of_places(graph, walk, logits),
         }
     }
 
@@ -249,6 +263,10 @@ impl Plan {
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
         };
         let weights = weights.filter(|(_, axis, dense)| !several || *dense || axis.is_some());
+        // What belongs to one of several choices says nothing of the others; then experts without weights would seem to count
+        // in full, so that both are left to be worked out from the logits.
+        let of_one = self.weights.is_some_and(|(_, picked)| picked.of_one) && self.named.top_k != Some(1);
+        let (ids, weights) = if of_one { (None, None) } else { (ids, weights) };
         let soft = || self.probs.map(|(value, scores)| (value, scores.axis, true));
         let weights = weights.or_else(|| soft().filter(|_| self.main.is_none()));
         let k_axis = |value: ValueId, axis: Option<usize>| axis.or(last(value).filter(|_| self.named.top_k != Some(1)));
@@ -285,6 +303,39 @@ impl Plan {
         sentences.push(format!("Everything comes together again at {}.", node_name(graph, found.region.merge)));
         sentences
     }
+}
+
+/// Whether an export lost experts: some before the last one, or the last ones where all have weights. A zero expert, which
+/// leaves no trace, stands behind those with weights and beside others without.
+pub(super) fn lost_experts(found: &Found, num_experts: usize) -> bool {
+    let is_short = found.count < num_experts && found.without_weights == 0;
+    found.form == ExpertForm::Branches && (is_short || found.has_gaps)
+}
+
+/// Whether rows that were looked up are multiplied with data, as the two halves of a neuron are.
+fn multiplies_rows(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, found: &Found) -> bool {
+    let rows: FastSet<ValueId> = found.evidence.iter().flat_map(|&id| graph.node(id).outputs.iter().copied()).collect();
+    let is_row = |value: ValueId| rows.contains(&skip_passive(graph, value));
+    let is_data = |value: ValueId| graph.value(value).is_data && walk.kind(value).is_none() && !is_row(value);
+    let inputs = |node: &Node<'_>| node.inputs.iter().flatten().copied().collect::<Vec<_>>();
+    let products = found.region.nodes.iter().map(|&id| graph.node(id));
+    let mut products = products.filter(|node| is_product(node.op) || node.op == "Mul").map(inputs);
+    products.any(|inputs| inputs.iter().any(|&input| is_row(input)) && inputs.iter().any(|&input| is_data(input)))
+}
+
+/// Whether the experts' weights multiply the router's own values rather than data.
+fn passes_through(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, found: &Found) -> bool {
+    let weights: FastSet<ValueId> = found.weights.iter().flatten().copied().collect();
+    let of_experts =
+        |node: &&Node<'_>| is_product(node.op) && weights_read(graph, node).any(|weight| weights.contains(&weight));
+    let mut products = found.region.nodes.iter().map(|&id| graph.node(id)).filter(of_experts);
+    products.any(|node| node.inputs.iter().flatten().any(|&input| walk.kind(input).is_some()))
+}
+
+/// The roots of the weights that a node reads.
+fn weights_read(graph: &ModelGraph<'_>, node: &Node<'_>) -> impl Iterator<Item = ValueId> {
+    let weights = node.inputs.iter().flatten().copied().filter(|&input| !graph.value(input).is_data);
+    weights.flat_map(|weight| super::names::weights_of(graph, weight)).collect::<Vec<_>>().into_iter()
 }
 
 fn no_scores() -> Scores {
@@ -325,7 +376,7 @@ fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {
 }
 
 fn confidence(router: &Router, found: &Found) -> Confidence {
-    let complete = found.count == router.num_experts && found.isomorphic && !router.frozen;
+    let complete = found.count == router.num_experts && found.unlike.is_none() && !router.frozen;
     let plain_rule = !matches!(router.rule, GatingRule::Other | GatingRule::Threshold);
     let chooses = !matches!(router.rule, GatingRule::Soft);
     match (complete, plain_rule && (chooses || found.form != ExpertForm::Stacked)) {
@@ -333,46 +384,4 @@ fn confidence(router: &Router, found: &Found) -> Confidence {
         (true, false) | (false, true) => Confidence::Likely,
         (false, false) => Confidence::Unsure,
     }
-}
-
-fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let width = router.num_experts;
-    if found.by_hit {
-        warnings.push(
-            "The experts were fixed while the model was exported: each branch belongs to the n-th expert that the traced image \
-             hit, so that other images may run wrong experts. Export the model with all experts in its graph."
-                .to_owned(),
-        );
-    }
-    if found.form == ExpertForm::Branches && found.count < width {
-        warnings.push(format!(
-            "The router chooses among {width} experts, but the graph has {} of them: the export lost the others, and what \
-             is routed to them is left out. Export the model with all experts in its graph.",
-            found.count
-        ));
-    }
-    if router.experts.all_executed && router.top_k.is_some_and(|k| k < width) {
-        warnings.push(
-            "This graph runs all experts on all tokens and drops what was not chosen: a smaller k saves no time."
-                .to_owned(),
-        );
-    }
-    if router.tensors.expert_ids.is_none() && walk.findings.choices.iter().any(|choice| choice.cascaded) {
-        warnings.push(
-            "The choices are made one after the other, and no tensor lists all of them: the chosen experts are not shown."
-                .to_owned(),
-        );
-    }
-    if router.rule == GatingRule::TopKThenSoftmax && router.top_k == Some(1) {
-        warnings.push("A softmax over one kept logit is always 1: the weight says nothing about the gate.".to_owned());
-    }
-    if walk.findings.random {
-        warnings
-            .push("The router draws random numbers: the same image may be routed differently each time.".to_owned());
-    }
-    if !found.isomorphic {
-        warnings.push("The experts are not alike.".to_owned());
-    }
-    warnings
 }

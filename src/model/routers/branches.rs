@@ -11,7 +11,7 @@ use super::walk::Walk;
 use crate::model::graph::{
     BOOL, FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One expert each.
 #[derive(Debug)]
@@ -23,7 +23,23 @@ pub(super) struct Branches {
     pub evidence: Vec<NodeId>,
     pub all_executed: bool,
     pub by_hit: bool,
-    pub isomorphic: bool,
+    /// Whether an expert may take as many tokens only as it took of the traced image.
+    pub fixes_rows: bool,
+    /// Whether an expert is missing before the last one that has weights.
+    pub has_gaps: bool,
+    /// Experts that only pass on, scale or leave out what they are given: they have no weights.
+    pub without_weights: usize,
+    /// What tells two experts apart beside the numbers in their weights.
+    pub unlike: Option<Unlike>,
+}
+
+/// Two experts that are built in different ways.
+#[derive(Clone, Debug)]
+pub(super) struct Unlike {
+    /// Their places among those that were found.
+    pub experts: [usize; 2],
+    /// Their weights, by operator and sizes.
+    pub weights: [Vec<(String, Vec<i64>)>; 2],
 }
 
 /// Which experts a value belongs to.
@@ -163,6 +179,12 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             "Split" => {
                 let count = node.outputs.len() as i64;
                 let size = graph.shape(data).and_then(|shape| shape.get(graph.axis(node, 0, shape.len())?).copied());
+                // A list of the experts that were hit, item by item: as many as the traced image hit.
+                let is_list = size.is_some_and(|size| size < 0) && graph.op_of(skip_passive(graph, data)) == "NonZero";
+                if is_list && widths.iter().any(|&width| width >= count) {
+                    self.by_hit = true;
+                    return Some((0..count).collect());
+                }
                 let fits = count > 1 && widths.contains(&count);
                 // Sorted tokens that are split by constant counts are the counts of the traced image.
                 let fixed = node.input(1).and_then(|sizes| graph.const_ints(sizes));
@@ -248,16 +270,9 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
         if weights.len() < 2 && !lone {
             return None;
         }
-        let signature = |own: &Vec<(ValueId, &str)>| {
-            let mut shapes: Vec<_> = own
-                .iter()
-                .map(|(weight, op)| (op.to_string(), self.graph.shape(*weight).map(<[i64]>::to_vec)))
-                .collect();
-            shapes.sort();
-            shapes
-        };
-        let signatures: Vec<_> = weights.values().map(signature).collect();
-        let isomorphic = signatures.windows(2).all(|pair| pair[0] == pair[1]);
+        let (unlike, without_weights) = (self.unlike(&weights), self.without_weights(&weights));
+        let last = weights.keys().max().copied().unwrap_or(0);
+        let has_gaps = (0..last).any(|label| !weights.contains_key(&label) && !without_weights.contains(&label));
         let highest = weights.keys().max().map_or(0, |&label| label + 1);
         let width = widths.iter().copied().find(|&width| width >= highest).unwrap_or(highest);
         Some(Branches {
@@ -266,8 +281,74 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             evidence: self.picks.clone(),
             all_executed: !executed_when_chosen && !self.divides_tokens,
             by_hit: self.by_hit,
-            isomorphic,
+            fixes_rows: executed_when_chosen && self.fixes_rows(),
+            has_gaps: has_gaps && !self.by_hit,
+            without_weights: if self.by_hit { 0 } else { without_weights.len() },
+            unlike,
         })
+    }
+
+    /// Whether rows whose number differs from image to image are given a fixed shape: tracing writes the sizes of one image
+    /// down.
+    fn fixes_rows(&self) -> bool {
+        let reshapes = self.region.nodes.iter().map(|&id| self.graph.node(id)).filter(|node| node.op == "Reshape");
+        let fixes = |node: &Node<'_>| {
+            let (data, shape) = (node.input(0)?, self.graph.const_ints(node.input(1)?)?);
+            let is_open = self.graph.shape(data).is_some_and(|sizes| sizes.len() > 1 && sizes[0] < 0);
+            Some(is_open && shape.iter().all(|&size| size > 0) && self.picks_rows(data))
+        };
+        reshapes.into_iter().any(|node| fixes(node) == Some(true))
+    }
+
+    /// Whether a value has the rows that chose an expert.
+    fn picks_rows(&self, mut value: ValueId) -> bool {
+        /// An expert has few nodes.
+        const MAX_STEPS: usize = 48;
+        for _ in 0..MAX_STEPS {
+            let Some((_, node)) = self.graph.producing(value) else { return false };
+            let of_hits = |index: ValueId| {
+                let index = skip_passive(self.graph, index);
+                let before = self.graph.producing(index).and_then(|(_, node)| node.input(0));
+                [Some(index), before.map(|before| skip_passive(self.graph, before))]
+                    .into_iter()
+                    .flatten()
+                    .any(|value| self.graph.op_of(value) == "NonZero")
+            };
+            if node.op.starts_with("Gather") {
+                return node.input(1).is_some_and(of_hits);
+            }
+            match self.graph.data_inputs(node).find(|&input| self.graph.value(input).is_data) {
+                Some(input) => value = input,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// The first two experts whose weights have other sizes, or are used by other operators.
+    fn unlike(&self, weights: &BTreeMap<i64, Vec<(ValueId, &str)>>) -> Option<Unlike> {
+        let built = |own: &Vec<(ValueId, &str)>| {
+            let sizes = |weight| self.graph.shape(weight).map_or_else(Vec::new, <[i64]>::to_vec);
+            let mut built: Vec<_> = own.iter().map(|&(weight, op)| (op.to_owned(), sizes(weight))).collect();
+            built.sort();
+            built
+        };
+        let mut experts = weights.values().map(built);
+        let first = experts.next()?;
+        let (other, built) = experts.enumerate().find(|(_, built)| *built != first)?;
+        Some(Unlike { experts: [0, other + 1], weights: [first, built] })
+    }
+
+    /// Experts that the router picks tokens or weights for although nothing of theirs is multiplied (MoE++: Jin et al.
+    /// 2025).
+    fn without_weights(&self, weights: &BTreeMap<i64, Vec<(ValueId, &str)>>) -> BTreeSet<i64> {
+        let outputs = self.picks.iter().flat_map(|&id| &self.graph.node(id).outputs);
+        let used = outputs.filter(|&&output| self.graph.data_consumers(output).next().is_some());
+        let labels = used.filter_map(|output| match self.of.get(output) {
+            Some(Label::One(label)) => Some(*label),
+            _ => None,
+        });
+        labels.filter(|label| !weights.contains_key(label)).collect()
     }
 
     /// An export may keep only the one expert that was hit.

@@ -1,10 +1,12 @@
 //! The proof that a gate is a router: experts. Branches that are alike but for their weights, weights with a leading axis
 //! of experts, or weights that are looked up by the chosen experts.
 
-use super::branches::{Branches, find_branches};
+use super::blocks::weighted_blocks;
+use super::branches::{Branches, Unlike, find_branches};
+use super::kernels::mixed_kernels;
 use super::region::{Region, Regions};
 use super::report::ExpertForm;
-use super::scores::{is_passive, skip_passive};
+use super::scores::{distance_to, skip_passive};
 use super::walk::Walk;
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product, is_quantized};
 
@@ -33,7 +35,13 @@ pub(super) struct Found {
     pub all_executed: bool,
     /// Whether branches are those of experts that were hit while the model was traced.
     pub by_hit: bool,
-    pub isomorphic: bool,
+    /// Whether an expert may take as many tokens only as it took of the traced image.
+    pub fixes_rows: bool,
+    /// Whether an expert is missing before the last one that has weights.
+    pub has_gaps: bool,
+    /// Of `count`, those that have no weights.
+    pub without_weights: usize,
+    pub unlike: Option<Unlike>,
 }
 
 /// Looks for the experts of the router that `walk` went through.
@@ -93,6 +101,9 @@ fn is_single_input(graph: &ModelGraph<'_>) -> bool {
 /// The node that gives the data which a product multiplies with weights.
 fn data_before(graph: &ModelGraph<'_>, product: NodeId) -> Option<NodeId> {
     let node = graph.node(product);
+    if let Some(data) = distance_to(graph, node) {
+        return graph.producer(skip_passive(graph, data));
+    }
     graph
         .data_inputs(node)
         .filter(|&input| graph.value(input).is_data)
@@ -144,7 +155,10 @@ fn in_region(
     }
     // A branch for each expert, and with several slots per expert, a part of the slots for each branch.
     let parts = if slots { divisors(widths) } else { widths.to_vec() };
-    let mut branches = find_branches(graph, walk, &region, &cone, &parts)?;
+    let Some(mut branches) = find_branches(graph, walk, &region, &cone, &parts) else {
+        let blocks = weighted_blocks(graph, &region, walk, widths)?;
+        return Some(tensors(ExpertForm::Stacked, &blocks, blocks[0].2, region, true));
+    };
     if slots {
         branches.width = branches.weights.len();
     }
@@ -177,21 +191,27 @@ fn tensors(
         region,
         all_executed,
         by_hit: false,
-        isomorphic: true,
+        fixes_rows: false,
+        has_gaps: false,
+        without_weights: 0,
+        unlike: None,
     }
 }
 
 fn of_branches(branches: Branches, region: Region) -> Found {
     Found {
         form: ExpertForm::Branches,
-        count: branches.weights.len(),
+        count: branches.weights.len() + branches.without_weights,
         width: branches.width,
         weights: branches.weights,
         evidence: branches.evidence,
         region,
         all_executed: branches.all_executed,
         by_hit: branches.by_hit,
-        isomorphic: branches.isomorphic,
+        fixes_rows: branches.fixes_rows,
+        has_gaps: branches.has_gaps,
+        without_weights: branches.without_weights,
+        unlike: branches.unlike,
     }
 }
 
@@ -208,13 +228,13 @@ pub(super) fn cone(graph: &ModelGraph<'_>, region: &Region, raw: ValueId) -> Fas
 }
 
 /// The first axis longer than 1 of a weight, and the number of axes from there on.
-fn lead(graph: &ModelGraph<'_>, weight: ValueId) -> Option<(i64, usize)> {
+pub(super) fn lead(graph: &ModelGraph<'_>, weight: ValueId) -> Option<(i64, usize)> {
     let shape = graph.shape(weight)?;
     let at = shape.iter().position(|&size| size != 1)?;
     Some((shape[at], shape.len() - at))
 }
 
-fn is_weight(graph: &ModelGraph<'_>, value: ValueId) -> bool {
+pub(super) fn is_weight(graph: &ModelGraph<'_>, value: ValueId) -> bool {
     let of = graph.value(value);
     !of.is_data && (is_float(of.element) || is_quantized(of.element)) && graph.num_elements(value).is_none_or(|n| n > 1)
 }
@@ -234,7 +254,10 @@ fn stacked_weight(graph: &ModelGraph<'_>, node: &Node<'_>, widths: &[i64]) -> Op
     weights
         .filter_map(|weight| {
             let (leading, rank) = lead(graph, weight)?;
-            let width = widths.iter().copied().find(|&width| width > 1 && width == leading)?;
+            let is_width = |size: i64| widths.iter().copied().find(|&width| width > 1 && width == size);
+            // Heads of an attention may have experts of their own.
+            let of_heads = || graph.shape(weight).filter(|shape| shape.len() >= 4).and_then(|shape| is_width(shape[1]));
+            let width = is_width(leading).or_else(of_heads)?;
             (rank >= 3).then_some((weight, width))
         })
         .next()
@@ -346,47 +369,4 @@ fn is_looped(graph: &ModelGraph<'_>, id: NodeId) -> bool {
             None => return false,
         }
     }
-}
-
-/// Kernels that gates mix before a convolution or product uses them (CondConv: Yang et al. 2019).
-fn mixed_kernels(
-    graph: &ModelGraph<'_>,
-    region: &Region,
-    walk: &Walk<'_, '_>,
-    widths: &[i64],
-) -> Option<(NodeId, ValueId, i64)> {
-    let node = graph.node(region.merge);
-    if !matches!(node.op, "MatMul" | "Gemm" | "Einsum" | "Mul" | "FusedMatMul") {
-        return None;
-    }
-    let gate = node.inputs.iter().flatten().any(|&input| walk.kind(input).is_some());
-    let weight = node.inputs.iter().flatten().copied().find(|&input| is_weight(graph, input))?;
-    let (leading, rank) = lead(graph, weight)?;
-    let width = widths.iter().copied().find(|&width| width > 1 && width == leading)?;
-    (gate && rank >= 2 && becomes_weight(graph, node.output(0)?)).then_some((region.merge, weight, width))
-}
-
-/// Whether a value ends as the weight of a product whose data come from elsewhere.
-fn becomes_weight(graph: &ModelGraph<'_>, mut value: ValueId) -> bool {
-    for _ in 0..12 {
-        let mut readers = graph.data_consumers(value);
-        let (Some(reader), None) = (readers.next(), readers.next()) else { return false };
-        let node = graph.node(reader);
-        if is_product(node.op) {
-            let other_is_data = node.input(0).is_some_and(|x| x != value && graph.value(x).is_data);
-            let convolves = matches!(node.op, "Conv" | "ConvTranspose" | "FusedConv" | "ConvInteger");
-            return node.input(1) == Some(value) && other_is_data && convolves;
-        }
-        if !is_passive(node.op)
-            && !node.op.starts_with("Reduce")
-            && !matches!(node.op, "Concat" | "Add" | "Split" | "Slice" | "Gather" | "DynamicQuantizeLinear")
-        {
-            return false;
-        }
-        match node.output(0) {
-            Some(output) => value = output,
-            None => return false,
-        }
-    }
-    false
 }

@@ -4,7 +4,7 @@
 //! gets a [`Kind`] from the kinds of what it is computed from. Exporters write one and the same rule in dozens of ways;
 //! what they all have is that scores become choices, choices become masks or indices, and scores are picked by those.
 
-use super::report::{Capacity, Groups, ScoreFunction};
+use super::report::{Groups, ScoreFunction};
 use crate::model::graph::{NodeId, ValueId};
 
 /// What a value means to the router.
@@ -78,6 +78,8 @@ pub(super) struct Picked {
     pub stage: u32,
     /// Whether their function saw some of the experts only.
     pub of_part: bool,
+    /// Whether they belong to one of several choices.
+    pub of_one: bool,
     /// Whether they are maxima: the weights of an `ArgMax`, or a part of a softmax that is written out.
     pub of_max: bool,
 }
@@ -87,6 +89,8 @@ pub(super) struct Picked {
 pub(super) enum MaskOf {
     /// Chosen experts.
     Choice,
+    /// The one expert of one of several choices.
+    Rank,
     /// Experts of chosen groups.
     Groups,
     /// Experts whose score passes a constant.
@@ -97,6 +101,13 @@ pub(super) enum MaskOf {
     Room,
     /// Something that is not known.
     Unknown,
+}
+
+impl MaskOf {
+    /// The same for whatever does not ask which of several choices it is.
+    pub(super) fn of_choice(self) -> Self {
+        if self == Self::Rank { Self::Choice } else { self }
+    }
 }
 
 /// A choice among experts (or, for expert choice, among tokens).
@@ -112,6 +123,17 @@ pub(super) struct Choice {
     pub of_tokens: bool,
     /// Whether it chooses from what an earlier choice left.
     pub cascaded: bool,
+}
+
+/// A sum, along the assignments of each group, of who chose an expert so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    /// Who chose it: one-hot vectors.
+    pub mask: ValueId,
+    /// The axis that is summed along, counted from the front.
+    pub axis: usize,
+    /// Whether the tokens were put in another order before.
+    pub is_sorted: bool,
 }
 
 /// What the walk through a router found.
@@ -131,8 +153,10 @@ pub(super) struct Findings {
     pub front: Option<i64>,
     /// Tensors that tell for which choices there was room: comparisons, and one-hot places with their axis of places.
     pub room: Vec<(ValueId, Option<usize>)>,
-    /// Places in the experts' buffers are limited.
-    pub capacity: Option<Capacity>,
+    /// Places in the experts' buffers are limited: to so many, where that is fixed.
+    pub capacity: Option<Option<usize>>,
+    /// Where places are counted.
+    pub counted: Option<Counted>,
     /// The fewest experts that reach a sum are taken.
     pub cumulated: bool,
     /// Scores are compared with a constant.

@@ -12,10 +12,13 @@
 //! The work is linear in the number of nodes.
 
 mod assemble;
+mod blocks;
 mod branches;
+mod capacity;
 mod contrib;
 mod experts;
 mod gate_tensors;
+mod kernels;
 mod kinds;
 mod names;
 mod parameters;
@@ -30,13 +33,14 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod warnings;
 mod words;
 
 pub use gate_tensors::{GateTensor, GateValues, MAX_EXPERTS, gate_tensors};
 pub use parameters::RunTopK;
 pub use report::{
     Capacity, Confidence, DispatchRef, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss,
-    Parameters, Part, PlaceStep, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Parameters, Part, PlaceStep, Priority, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 
 pub(super) use names::place;
@@ -73,6 +77,8 @@ pub fn find_routers(graph: &ModelGraph<'_>) -> RouterReport {
     for candidate in &candidates {
         match assemble(graph, &mut regions, candidate) {
             Ok(router) => found.push(router),
+            // Nobody would take an activation between two layers for a router.
+            Err(_) if candidate.seeds.iter().all(|&seed| graph.node(seed).op == "Relu") => {}
             Err(miss) if near_misses.len() < MAX_NEAR_MISSES => near_misses.push(miss),
             Err(_) => {}
         }

@@ -1,21 +1,21 @@
 //! Whether a router decides for a whole image rather than for a token of it.
 
+use super::scores::expert_axis;
 use crate::model::graph::{ModelGraph, Node, ValueId};
 
 /// Whether the gate decides once per image: as many decisions as images, or a gate behind a pooling over all places.
 pub(super) fn per_image(graph: &ModelGraph<'_>, raw: ValueId) -> bool {
     let Some(shape) = graph.shape(raw) else { return false };
-    let decisions = shape[..shape.len().saturating_sub(1)]
-        .iter()
-        .try_fold(1_i64, |product, &size| (size >= 0).then(|| product.saturating_mul(size)));
+    // A convolution gives the experts as channels.
+    let experts = expert_axis(graph, raw, raw);
+    let others = shape.iter().enumerate().filter(|&(axis, _)| Some(axis) != experts).map(|(_, &size)| size);
+    let others: Vec<i64> = others.collect();
+    let decisions = others.iter().try_fold(1_i64, |product, &size| (size >= 0).then(|| product.saturating_mul(size)));
     let image = graph.inputs().iter().find_map(|&input| graph.shape(input).filter(|shape| shape.len() == 4));
     let images = image.map(|shape| shape[0]);
     match (decisions, images) {
         (Some(decisions), Some(images)) if images > 0 => decisions == images,
-        _ => {
-            let between = shape.get(1..shape.len().saturating_sub(1)).unwrap_or(&[]);
-            between.iter().all(|&size| size == 1) && is_pooled(graph, raw)
-        }
+        _ => others.iter().skip(1).all(|&size| size == 1) && is_pooled(graph, raw),
     }
 }
 

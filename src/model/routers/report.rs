@@ -31,6 +31,8 @@ pub struct LookedAt {
     pub softmax: usize,
     /// `Sigmoid` over an axis that experts could lie on.
     pub sigmoid: usize,
+    /// `Relu` that no layer of weights reads at once.
+    pub relu: usize,
     /// `com.microsoft.MoE` and `QMoE`.
     pub moe_operators: usize,
 }
@@ -115,7 +117,7 @@ pub enum GatingRule {
     ArgMax,
     /// Whatever ONNX Runtime's MoE operator does.
     ContribMoe,
-    /// Every expert whose score passes a limit.
+    /// Every expert whose score passes a limit: a constant, or with ReLU for the score function, zero.
     Threshold,
     /// None of these.
     Other,
@@ -133,6 +135,8 @@ pub enum ScoreFunction {
     Sigmoid,
     /// Square root of softplus.
     SqrtSoftplus,
+    /// The positive logits, zero for all others (ReMoE: Wang et al. 2025).
+    Relu,
 }
 
 /// Where k comes from.
@@ -170,6 +174,24 @@ pub struct Groups {
 pub struct Capacity {
     /// Tokens per expert (and group of tokens); `None` where it is computed.
     pub per_expert: Option<usize>,
+    /// Tokens of a group, which share these places; `None` where the graph does not fix it.
+    pub group_tokens: Option<usize>,
+    /// Number of groups in one run; `None` where the graph does not fix it.
+    pub groups: Option<usize>,
+    /// Who is placed first.
+    pub priority: Priority,
+}
+
+/// Who gets the places of an expert that more tokens want than it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Whoever stands first in the group.
+    FirstCome,
+    /// The tokens that were sorted to the front: batch priority routing (V-MoE) sorts by the largest gate.
+    BatchPriority,
+    /// Whom the expert chose.
+    ExpertChoice,
 }
 
 /// The tensors that carry a router's routing.

@@ -85,12 +85,19 @@ fn step_back(graph: &ModelGraph<'_>, node: &Node<'_>) -> Option<StepBack> {
     match node.op {
         "If" => step(data(1).or(data(2))?, true),
         op if is_passive(op) => step(data(0)?, true),
-        "Softmax" | "LogSoftmax" | "Sigmoid" | "HardSigmoid" | "Softplus" | "Sqrt" | "Exp" | "Log" | "Neg" | "Abs"
+        // The nearer, the better: a distance is turned round before it is a logit.
+        "Neg" => step(data(0)?, true),
+        "Softmax" | "LogSoftmax" | "Sigmoid" | "HardSigmoid" | "Softplus" | "Sqrt" | "Exp" | "Log" | "Abs"
         | "GatherElements" | "GatherND" | "TopK" | "SplitToSequence" | "SequenceAt" | "Relu" | "Tanh" | "Pow" => {
             step(data(0)?, false)
         }
         "Gather" | "Slice" | "Split" if is_fixed_pick(graph, node) => step(data(0)?, false),
-        op if op.starts_with("Reduce") => step(data(0)?, false),
+        op if op.starts_with("Reduce") => {
+            if distance_to(graph, node).is_some() {
+                return None;
+            }
+            step(data(0)?, false)
+        }
         "ScatterElements" | "ScatterND" | "Scatter" => step(data(0).or(data(2))?, false),
         "Where" => step(pick(graph, data(1), data(2))?, false),
         "Min" | "Max" => step(pick(graph, data(0), data(1))?, false),
@@ -104,6 +111,34 @@ fn step_back(graph: &ModelGraph<'_>, node: &Node<'_>) -> Option<StepBack> {
         }
         _ => None,
     }
+}
+
+/// What a sum of differences to vectors that the file holds, or of products with them, is computed from: the distance to
+/// each expert's vector, written out.
+pub(super) fn distance_to(graph: &ModelGraph<'_>, sum: &Node<'_>) -> Option<ValueId> {
+    /// A square, its root, an absolute value.
+    const MAX_FUNCTIONS: usize = 4;
+    if !matches!(sum.op, "ReduceSum" | "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare") {
+        return None;
+    }
+    let mut value = sum.input(0)?;
+    for _ in 0..MAX_FUNCTIONS {
+        let (_, node) = graph.producing(value)?;
+        let (a, b) = (node.input(0)?, node.input(1));
+        match (node.op, b) {
+            ("Sub" | "Mul", Some(b)) if a != b => {
+                let is_list = |value: ValueId| {
+                    let long = |shape: &[i64]| shape.iter().filter(|&&size| size > 1).count();
+                    !graph.value(value).is_data && graph.shape(value).is_some_and(|shape| long(shape) >= 2)
+                };
+                return if is_list(b) { Some(a) } else { is_list(a).then_some(b) };
+            }
+            ("Pow" | "Mul" | "Abs" | "Sqrt", _) => value = a,
+            (op, _) if is_passive(op) => value = a,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Of two operands, the one that the scores are in.

@@ -1,8 +1,8 @@
 //! Where routers may be: every node that chooses or weights, gathered by the logits that it does so on.
 
 use super::report::{LookedAt, ScoreFunction};
-use super::scores::{Trace, fused_function, is_mask, skip_passive, trace};
-use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float};
+use super::scores::{Trace, fused_function, is_mask, is_passive, skip_passive, trace};
+use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_float, is_product};
 use std::collections::BTreeMap;
 
 /// Everything that is decided on the same logits.
@@ -89,9 +89,36 @@ fn seed(graph: &ModelGraph<'_>, node: &Node<'_>, looked_at: &mut LookedAt) -> Op
             }
             looked_at.sigmoid += 1;
         }
+        "Relu" => {
+            if !may_gate(graph, node, input) || feeds_weights(graph, node.output(0)?) {
+                return None;
+            }
+            looked_at.relu += 1;
+        }
         _ => return None,
     }
     Some(input)
+}
+
+/// Whether a layer of weights reads a value at once, as it reads what an activation between two layers gives.
+fn feeds_weights(graph: &ModelGraph<'_>, value: ValueId) -> bool {
+    /// An activation's readers; more are the columns of a router.
+    const MAX_READERS: usize = 16;
+    let mut waiting = vec![value];
+    let mut read = 0;
+    while let Some(value) = waiting.pop() {
+        for reader in graph.data_consumers(value) {
+            let node = graph.node(reader);
+            read += 1;
+            if is_product(node.op) && node.inputs.iter().flatten().any(|&input| !graph.value(input).is_data) {
+                return true;
+            }
+            if is_passive(node.op) && read < MAX_READERS {
+                waiting.extend(node.output(0));
+            }
+        }
+    }
+    false
 }
 
 /// Whether a sigmoid may weight experts: not the gate of a SiLU or GLU, which multiplies something of its own shape.

@@ -1,8 +1,8 @@
 //! What the finder found, in words: one place, so that the commands and the window call a rule by the same name.
 
 use super::report::{
-    Confidence, ExpertForm, GatingRule, LookedAt, Parameters, Router, RouterReport, RouterTensors, ScoreFunction,
-    TensorRef, TopKSource,
+    Capacity, Confidence, ExpertForm, GatingRule, LookedAt, Parameters, Priority, Router, RouterReport, RouterTensors,
+    ScoreFunction, TensorRef, TopKSource,
 };
 use crate::model::elements::element_name;
 use std::fmt;
@@ -75,6 +75,7 @@ impl ScoreFunction {
             Self::Softmax => "softmax",
             Self::Sigmoid => "sigmoid",
             Self::SqrtSoftplus => "√softplus",
+            Self::Relu => "ReLU",
         }
     }
 }
@@ -156,16 +157,31 @@ impl Router {
         extras.extend(self.selection_bias.then(|| "chosen with a bias that the weights do not have".to_owned()));
         extras.extend(self.groups.map(|groups| format!("limited to {} of {} groups", groups.kept, groups.n)));
         extras.extend(self.scale.map(|scale| format!("weights × {scale}")));
-        extras.extend(self.capacity.map(|capacity| match capacity.per_expert {
-            Some(tokens) => format!("at most {tokens} tokens per expert"),
-            None => "a limited number of tokens per expert".to_owned(),
-        }));
+        extras.extend(self.capacity.map(Capacity::words));
         extras.extend(match self.shared_experts {
             0 => None,
             1 => Some("1 shared expert".to_owned()),
             shared => Some(format!("{shared} shared experts")),
         });
         extras
+    }
+}
+
+impl Capacity {
+    /// The limit, the group that it holds for, and who is placed first.
+    #[must_use]
+    pub fn words(self) -> String {
+        let limit = match self.per_expert {
+            Some(tokens) => format!("at most {tokens} tokens per expert"),
+            None => "a limited number of tokens per expert".to_owned(),
+        };
+        let group = self.group_tokens.map(|tokens| format!(" in each group of {tokens}")).unwrap_or_default();
+        let priority = match self.priority {
+            Priority::FirstCome => ", placed in their order",
+            Priority::BatchPriority => ", the most certain placed first",
+            Priority::ExpertChoice => "",
+        };
+        format!("{limit}{group}{priority}")
     }
 }
 
@@ -201,8 +217,8 @@ impl LookedAt {
     #[must_use]
     pub fn sentence(&self) -> String {
         format!(
-            "looked at {} TopK, {} ArgMax, {} Softmax, {} Sigmoid and {} MoE operators among {} nodes",
-            self.top_k, self.arg_max, self.softmax, self.sigmoid, self.moe_operators, self.nodes
+            "looked at {} TopK, {} ArgMax, {} Softmax, {} Sigmoid, {} Relu and {} MoE operators among {} nodes",
+            self.top_k, self.arg_max, self.softmax, self.sigmoid, self.relu, self.moe_operators, self.nodes
         )
     }
 }

@@ -230,16 +230,16 @@ impl<'c> Decision<'c> {
                 ScoreFunction::Softmax => (Rule::Soft, None),
                 ScoreFunction::Sigmoid => (Rule::SigmoidThenTopK, Some(usual)),
                 ScoreFunction::SqrtSoftplus => (Rule::SqrtSoftplusThenTopK, Some(usual)),
-                ScoreFunction::None => (Rule::SoftmaxThenTopK, Some(usual)),
+                ScoreFunction::None | ScoreFunction::Relu => (Rule::SoftmaxThenTopK, Some(usual)),
             };
         };
         let k = Some(k.unwrap_or(usual));
         let renormalized = is_summed(graph, chosen_by);
         let rule = match (self.function, renormalized) {
-            (ScoreFunction::None, _) if graph.node(chosen_by).op == "ArgMax" => Rule::ArgMax,
+            (ScoreFunction::None | ScoreFunction::Relu, _) if graph.node(chosen_by).op == "ArgMax" => Rule::ArgMax,
             (ScoreFunction::Softmax, _) if self.scored_by > Some(chosen_by) => Rule::TopKThenSoftmax,
             (ScoreFunction::Softmax, true) => Rule::SoftmaxThenTopKRenormalized,
-            (ScoreFunction::Softmax | ScoreFunction::None, _) => Rule::SoftmaxThenTopK,
+            (ScoreFunction::Softmax | ScoreFunction::None | ScoreFunction::Relu, _) => Rule::SoftmaxThenTopK,
             (ScoreFunction::Sigmoid, true) => Rule::SigmoidThenTopKRenormalized,
             (ScoreFunction::Sigmoid, false) => Rule::SigmoidThenTopK,
             (ScoreFunction::SqrtSoftplus, true) => Rule::SqrtSoftplusThenTopKRenormalized,

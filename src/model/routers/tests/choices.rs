@@ -1,9 +1,9 @@
 //! Choices that are cut, made one after the other, or limited by what experts have room for.
 
-use super::moe::{D, E, H, T, dense, expert, gate, gathered, softmax_top_2};
+use super::moe::{D, E, H, T, dense, expert, gate, gathered, looped, softmax_top_2};
 use super::only;
 use crate::model::graph::testing::{Sketch, node, with_ints};
-use crate::model::routers::{Capacity, GatingRule, KeptRef, Router};
+use crate::model::routers::{Capacity, GatingRule, KeptRef, Priority, Router};
 
 /// Training needs the next best, too; what counts is what is left after it was cut off.
 #[test]
@@ -74,6 +74,10 @@ fn with_places(room: impl Fn(&mut Sketch)) -> Router {
     only(sketch)
 }
 
+/// All tokens are one group.
+const FOUR_PLACES: Capacity =
+    Capacity { per_expert: Some(4), group_tokens: Some(T as usize), groups: Some(1), priority: Priority::FirstCome };
+
 fn name(kept: Option<&KeptRef>) -> (&str, Option<usize>, Option<usize>, bool) {
     kept.map_or(("", None, None, false), |kept| {
         (kept.tensor.name.as_str(), kept.tensor.expert_axis, kept.place_axis, kept.tensor.dense)
@@ -88,7 +92,7 @@ fn choices_that_are_compared_with_a_capacity() {
         sketch.op("Cast", "kept", "kept_f", &[("to", 1)]);
         sketch.op("Mul", "v kept_f", "kept_v", &[]);
     });
-    assert_eq!(router.capacity, Some(Capacity { per_expert: Some(4) }));
+    assert_eq!(router.capacity, Some(FOUR_PLACES));
     assert_eq!(name(router.tensors.kept.as_ref()), ("kept", Some(1), None, false));
     assert_eq!(router.tensors.combine_weights.unwrap().name, "v");
 }
@@ -103,7 +107,7 @@ fn places_that_are_one_hot_vectors() {
         sketch.op("ReduceSum", "slot_f last", "any", &[("keepdims", 0)]);
         sketch.op("Mul", "v any", "kept_v", &[]);
     });
-    assert_eq!(router.capacity, Some(Capacity { per_expert: Some(4) }));
+    assert_eq!(router.capacity, Some(FOUR_PLACES));
     assert_eq!(name(router.tensors.kept.as_ref()), ("slot_f", Some(1), Some(2), false));
 }
 
@@ -129,6 +133,53 @@ fn experts_that_are_added_to_a_dense_layer() {
     }
     let router = only(sketch);
     assert_eq!((router.experts.found as i64, router.experts.parameters as i64), (E, 2 * E * D * H));
-    assert!(!router.warnings.iter().any(|warning| warning.contains("not alike")), "{:?}", router.warnings);
+    assert!(!router.warnings.iter().any(|warning| warning.contains("different ways")), "{:?}", router.warnings);
     assert_eq!(router.tensors.expert_ids.unwrap().shape, [T, 2]);
+}
+
+/// Two products more than the others have: the warning says which expert, and what it has.
+#[test]
+fn experts_that_are_built_in_different_ways() {
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    sketch.op("Shape", "l", "size", &[]);
+    sketch.op("ConstantOfShape", "size", "zeros", &[]);
+    sketch.op("ScatterElements", "zeros i v", "spread", &[("axis", 1)]);
+    dense(&mut sketch, "spread");
+    let wide = sketch.graph.initializer.iter_mut().filter(|weight| weight.name.starts_with("experts.3."));
+    wide.for_each(|weight| weight.dims.iter_mut().filter(|size| **size == H).for_each(|size| *size = 2 * H));
+    let router = only(sketch);
+    let warning = router.warnings.iter().find(|warning| warning.contains("different ways")).expect("a warning");
+    assert!(warning.contains("expert 3 has MatMul 12×14, MatMul 14×12"), "{warning}");
+    assert!(warning.contains("expert 0 has MatMul 7×12, MatMul 12×7"), "{warning}");
+    assert_eq!(router.experts.found as i64, E);
+}
+
+/// The last expert copies what it is given: the export lost nothing, and says who has weights.
+#[test]
+fn an_expert_without_weights() {
+    let hit: Vec<i64> = (0..E).collect();
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    looped(&mut sketch, "v", &hit);
+    let last = format!("experts.{}", E - 1);
+    sketch.graph.node.retain(|node| !node.input.iter().chain(&node.output).any(|name| name.starts_with(&last)));
+    sketch.op("Identity", &format!("x{}", E - 1), &format!("o{}", E - 1), &[]);
+    let router = only(sketch);
+    assert_eq!((router.frozen, router.experts.found as i64), (false, E));
+    assert!(
+        router.warnings.iter().any(|warning| warning.starts_with("4 of 5 experts have weights")),
+        "{:?}",
+        router.warnings
+    );
+}
+
+/// An expert that is missing before others is one that the export lost.
+#[test]
+fn an_expert_that_an_export_left_out() {
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    looped(&mut sketch, "v", &[0, 1, 3, 4]);
+    let router = only(sketch);
+    assert_eq!((router.frozen, router.experts.found), (true, 4));
 }

@@ -75,15 +75,19 @@ impl<'a> Walk<'_, 'a> {
             ("Div", Kind::Picked(picked), Kind::SumOf(_)) => {
                 Kind::Picked(Picked { renormalized: true, stage: picked.stage + 1, ..picked })
             }
+            ("Div", Kind::Picked(picked), Kind::Picked(Picked { of_one: true, dense: false, .. })) => {
+                Kind::Picked(Picked { renormalized: true, stage: picked.stage + 1, ..picked })
+            }
             // The sum over the chosen of something that was written down before they were picked.
             ("Div", Kind::Scores(scores), Kind::SumOf(_)) => Kind::Scores(scores),
             ("Mul", Kind::Scores(scores), Kind::Mask(mask)) | ("Mul", Kind::Mask(mask), Kind::Scores(scores)) => {
-                match mask {
+                match mask.of_choice() {
                     MaskOf::Choice | MaskOf::Limit | MaskOf::Cumulated if scores.function != ScoreFunction::None => {
                         self.note_mask(mask);
-                        Kind::Picked(Picked { stage: 1, ..picked(scores, true, scores.axis) })
+                        let of_one = mask == MaskOf::Rank;
+                        Kind::Picked(Picked { stage: 1, of_one, ..picked(scores, true, scores.axis) })
                     }
-                    _ => Kind::Scores(Scores { masked: Some(mask), ..scores }),
+                    mask => Kind::Scores(Scores { masked: Some(mask), ..scores }),
                 }
             }
             ("Mul", Kind::Grouped(scores), Kind::Mask(mask)) | ("Mul", Kind::Mask(mask), Kind::Grouped(scores)) => {
@@ -108,10 +112,14 @@ impl<'a> Walk<'_, 'a> {
             ("Sub", Kind::Picked(p), _) => Kind::Picked(p),
             ("Mul", Kind::Mask(_), Kind::Places) | ("Mul", Kind::Places, Kind::Mask(_)) => Kind::Places,
             ("Sub" | "Add", Kind::Places, _) | ("Add", _, Kind::Places) => Kind::Places,
+            ("Add" | "Or", Kind::Mask(MaskOf::Rank), Kind::Mask(MaskOf::Rank | MaskOf::Choice)) => {
+                Kind::Mask(MaskOf::Choice)
+            }
+            (_, Kind::Mask(MaskOf::Room), Kind::Mask(mask)) => Kind::Mask(mask),
             (_, Kind::Mask(mask), Kind::Mask(_)) => Kind::Mask(mask),
             ("Sub", Kind::Cumulated, _) => Kind::Cumulated,
             ("Add", Kind::Scores(scores), Kind::Mask(mask)) | ("Add", Kind::Mask(mask), Kind::Scores(scores)) => {
-                Kind::Scores(Scores { masked: Some(mask), ..scores })
+                Kind::Scores(Scores { masked: Some(mask.of_choice()), ..scores })
             }
             ("Add" | "Sub", Kind::Scores(scores), Kind::Scores(_)) => Kind::Scores(scores),
             _ => Kind::Other,
@@ -129,11 +137,12 @@ impl<'a> Walk<'_, 'a> {
         let kinds: Vec<Kind> = node.inputs.iter().flatten().filter_map(|&input| self.kind(input)).collect();
         let rank = |value: Option<ValueId>| value.and_then(|value| self.graph.shape(value)).map(<[i64]>::len);
         match kinds.as_slice() {
-            [Kind::Scores(scores), Kind::Mask(MaskOf::Choice)] | [Kind::Mask(MaskOf::Choice), Kind::Scores(scores)]
+            [Kind::Scores(scores), Kind::Mask(mask @ (MaskOf::Choice | MaskOf::Rank))]
+            | [Kind::Mask(mask @ (MaskOf::Choice | MaskOf::Rank)), Kind::Scores(scores)]
                 if scores.function != ScoreFunction::None && rank(Some(value)) < rank(node.input(0)) =>
             {
                 // Summed up over the experts, the score of the one that the mask says yes to.
-                Kind::Picked(picked(*scores, false, None))
+                Kind::Picked(Picked { of_one: *mask == MaskOf::Rank, ..picked(*scores, false, None) })
             }
             [Kind::Mask(_), ..] if kinds.iter().all(|kind| matches!(kind, Kind::Mask(_))) => Kind::Mask(MaskOf::Choice),
             _ => Kind::Other,
@@ -159,6 +168,10 @@ impl<'a> Walk<'_, 'a> {
                 _ => Kind::Other,
             },
             Some(Kind::Exponents(_)) if sums => Kind::SumOf(input),
+            // Summed up over the experts, the weight of the one that was chosen.
+            Some(Kind::Picked(picked)) if over(picked.axis) && sums && picked.of_one => {
+                Kind::Picked(Picked { dense: false, axis: None, stage: picked.stage + 1, ..picked })
+            }
             Some(Kind::Picked(picked)) if over(picked.axis) && sums => Kind::SumOf(input),
             Some(Kind::Grouped(_)) => Kind::GroupScores,
             Some(Kind::GroupScores) => Kind::GroupScores,

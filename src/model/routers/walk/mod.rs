@@ -4,10 +4,10 @@ mod arithmetic;
 mod choices;
 mod places;
 
-use super::kinds::{Findings, Kind, MaskOf, Picked, Scores};
+use super::kinds::{Counted, Findings, Kind, MaskOf, Picked, Scores};
 use super::report::ScoreFunction;
 use super::scores::{fused_function, is_passive, skip_passive};
-use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
+use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_product, normal_axis};
 use std::collections::BTreeSet;
 
 /// A router computes few values; an unrolled one has some for each expert.
@@ -146,7 +146,14 @@ impl<'g, 'a> Walk<'g, 'a> {
                 }
                 _ => Kind::Other,
             },
-            "Softplus" | "Relu" | "Tanh" | "Neg" => match first {
+            "Relu" => match first {
+                Some(Kind::Scores(scores)) if scores.function == ScoreFunction::None => {
+                    Kind::Scores(Scores { function: ScoreFunction::Relu, ..scores })
+                }
+                Some(kind @ (Kind::Scores(_) | Kind::Picked(_))) => kind,
+                _ => Kind::Other,
+            },
+            "Softplus" | "Tanh" | "Neg" => match first {
                 Some(kind @ (Kind::Scores(_) | Kind::Picked(_))) => kind,
                 _ => Kind::Other,
             },
@@ -158,7 +165,7 @@ impl<'g, 'a> Walk<'g, 'a> {
             "Slice" | "Split" => self.part(node, output, value),
             "Concat" => self.concat(node, value),
             "OneHot" => match first {
-                Some(Kind::Ids { .. }) => Kind::Mask(MaskOf::Choice),
+                Some(Kind::Ids { axis }) => Kind::Mask(self.mask_of_ids(node.input(0), axis)),
                 Some(Kind::GroupIds) => Kind::Mask(MaskOf::Groups),
                 Some(Kind::Places) => {
                     let depth = node.input(1).and_then(|depth| self.graph.const_scalar(depth));
@@ -174,7 +181,10 @@ impl<'g, 'a> Walk<'g, 'a> {
                 _ => Kind::Other,
             },
             "CumSum" => match first {
-                Some(Kind::Mask(_)) => Kind::Places,
+                Some(Kind::Mask(_)) => {
+                    self.note_count(node);
+                    Kind::Places
+                }
                 Some(Kind::Sorted(_) | Kind::Scores(_) | Kind::Picked(_)) => Kind::Cumulated,
                 _ => Kind::Other,
             },
@@ -186,6 +196,12 @@ impl<'g, 'a> Walk<'g, 'a> {
         }
     }
 
+    /// What a one-hot vector of chosen experts says: all of them, or the expert of one choice.
+    fn mask_of_ids(&self, ids: Option<ValueId>, axis: Option<usize>) -> MaskOf {
+        let size = axis.and_then(|axis| self.graph.shape(ids?)?.get(axis).copied());
+        if axis.is_none() || size == Some(1) { MaskOf::Rank } else { MaskOf::Choice }
+    }
+
     /// Whether a node's outputs have the tokens in another order: sorting twice puts them back.
     fn is_sorted(&self, node: &Node<'a>) -> bool {
         let sorted = |index: usize| node.input(index).is_some_and(|input| self.sorted.contains(&input));
@@ -194,6 +210,15 @@ impl<'g, 'a> Walk<'g, 'a> {
             && matches!(kind(0), Some(Kind::Ids { .. } | Kind::Mask(_) | Kind::Places))
             && kind(1) == Some(Kind::Other);
         if sorts { !sorted(0) } else { (0..node.inputs.len()).any(sorted) }
+    }
+
+    /// Keeps where assignments are counted: along an axis of so many, each in a group of its own.
+    fn note_count(&mut self, node: &Node<'a>) {
+        let Some(mask) = node.input(0) else { return };
+        let rank = self.graph.shape(mask).map_or(0, <[i64]>::len);
+        let axis = node.input(1).and_then(|axis| self.graph.const_int(axis)).and_then(|axis| normal_axis(axis, rank));
+        let is_sorted = self.sorted.contains(&mask);
+        self.findings.counted = self.findings.counted.or(axis.map(|axis| Counted { mask, axis, is_sorted }));
     }
 
     /// Keeps the first complete scores.
@@ -251,6 +276,7 @@ fn picked(scores: Scores, dense: bool, axis: Option<usize>) -> Picked {
         axis,
         stage: 0,
         of_part: scores.masked.is_some(),
+        of_one: false,
         of_max: false,
     }
 }

@@ -1,7 +1,7 @@
 //! Picking, masking and comparing: how a choice becomes weights, masks and places.
 
 use super::super::kinds::{Kind, MaskOf, Picked, Scores};
-use super::super::report::{Capacity, ScoreFunction};
+use super::super::report::ScoreFunction;
 use super::{Walk, picked};
 use crate::model::graph::{Node, ValueId};
 
@@ -76,6 +76,7 @@ impl<'a> Walk<'_, 'a> {
             }
             Some(kind @ (Kind::Scores(_) | Kind::Mask(_) | Kind::Places | Kind::Sorted(_))) => kind,
             Some(Kind::Ids { .. } | Kind::Picked(_)) if cut.is_none() => kind.unwrap_or(Kind::Other),
+            Some(Kind::Ids { axis }) if cut.is_some() && cut == axis && self.is_taken_apart(node) => Kind::Ids { axis },
             Some(Kind::Ids { axis }) if cut.is_some() && cut == axis && self.is_front(node, output) => {
                 self.findings.front = cut.and_then(|axis| self.graph.shape(value)?.get(axis).copied());
                 self.add_ids(Some(value), axis)
@@ -85,6 +86,16 @@ impl<'a> Walk<'_, 'a> {
             }
             _ => Kind::Other,
         }
+    }
+
+    /// Whether each choice is used by itself, rather than some of them cut off.
+    fn is_taken_apart(&self, node: &Node<'a>) -> bool {
+        if node.op == "Split" {
+            let used = |output: &&ValueId| self.graph.data_consumers(**output).next().is_some();
+            return node.outputs.iter().filter(used).count() > 1;
+        }
+        let readers = node.input(0).into_iter().flat_map(|ids| self.graph.data_consumers(ids));
+        readers.filter(|&reader| matches!(self.graph.node(reader).op, "Slice" | "Gather")).count() > 1
     }
 
     /// Whether a part is the first of its axis.
@@ -108,7 +119,7 @@ impl<'a> Walk<'_, 'a> {
                 self.add_ids(Some(value), axis)
             }
             Kind::Picked(last) if kinds.iter().all(|kind| matches!(kind, Kind::Picked(_))) => {
-                Kind::Picked(Picked { axis, stage: last.stage + 8, ..last })
+                Kind::Picked(Picked { axis, stage: last.stage + 8, of_one: false, ..last })
             }
             Kind::Mask(_) | Kind::Cumulated => first,
             _ => Kind::Other,
@@ -132,7 +143,7 @@ impl<'a> Walk<'_, 'a> {
                 Kind::Picked(Picked { dense: true, axis, ..picked })
             }
             (None, Some(Kind::SortedIds), Some(mask @ Kind::Mask(_))) => mask,
-            (None, Some(Kind::Ids { .. }), _) => Kind::Mask(MaskOf::Choice),
+            (None, Some(Kind::Ids { axis }), _) => Kind::Mask(self.mask_of_ids(node.input(1), axis)),
             (None, Some(Kind::GroupIds), None) => Kind::Mask(MaskOf::Groups),
             (None, Some(_), Some(Kind::Mask(mask))) => Kind::Mask(mask),
             _ => Kind::Other,
@@ -154,6 +165,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     pub(super) fn masked(&mut self, kind: Kind, mask: MaskOf) -> Kind {
+        let (of_one, mask) = (mask == MaskOf::Rank, mask.of_choice());
         match kind {
             Kind::Scores(scores)
                 if matches!(mask, MaskOf::Limit | MaskOf::Cumulated) && scores.function != ScoreFunction::None =>
@@ -162,7 +174,7 @@ impl<'a> Walk<'_, 'a> {
                 Kind::Picked(Picked { stage: 1, ..picked(scores, true, scores.axis) })
             }
             Kind::Scores(scores) if mask == MaskOf::Choice && scores.function != ScoreFunction::None => {
-                Kind::Picked(Picked { stage: 1, ..picked(scores, true, scores.axis) })
+                Kind::Picked(Picked { stage: 1, of_one, ..picked(scores, true, scores.axis) })
             }
             Kind::Scores(scores) => Kind::Scores(Scores { masked: Some(mask), ..scores }),
             Kind::Sorted(scores) => {
@@ -182,9 +194,8 @@ impl<'a> Walk<'_, 'a> {
     pub(super) fn compare(&mut self, node: &Node<'a>, value: ValueId) -> Kind {
         let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return Kind::Other };
         match (self.kind(a), self.kind(b)) {
-            (Some(Kind::Ids { .. }), None) | (None, Some(Kind::Ids { .. })) if node.op == "Equal" => {
-                Kind::Mask(MaskOf::Choice)
-            }
+            (Some(Kind::Ids { axis }), None) if node.op == "Equal" => self.equal_mask(a, axis, b),
+            (None, Some(Kind::Ids { axis })) if node.op == "Equal" => self.equal_mask(b, axis, a),
             (Some(Kind::GroupIds), None) | (None, Some(Kind::GroupIds)) if node.op == "Equal" => {
                 Kind::Mask(MaskOf::Groups)
             }
@@ -202,11 +213,17 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
+    /// Ids that are compared with the numbers of all experts are one-hot vectors.
+    fn equal_mask(&self, ids: ValueId, axis: Option<usize>, numbers: ValueId) -> Kind {
+        let is_one_hot = self.width.is_some() && self.graph.num_elements(numbers) == self.width;
+        Kind::Mask(if is_one_hot { self.mask_of_ids(Some(ids), axis) } else { MaskOf::Choice })
+    }
+
     /// Places are compared with a constant: counted from 1 or from 0, exporters write it as the number that has room.
     pub(super) fn room(&mut self, limit: ValueId, value: ValueId) -> Kind {
         // Comparing with zero asks whether there is a place at all.
         if let Some(limit) = self.graph.const_scalar(limit).filter(|&limit| limit >= 1.0) {
-            self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert: Some(limit as usize) }));
+            self.findings.capacity = self.findings.capacity.or(Some(Some(limit as usize)));
             self.note_room(value, None);
         }
         Kind::Mask(MaskOf::Room)
@@ -236,7 +253,7 @@ impl<'a> Walk<'_, 'a> {
             let axis = self.graph.shape(at).and_then(|shape| shape.len().checked_sub(1));
             self.note_room(at, axis);
             let per_expert = Some(depth - usize::from(cut));
-            self.findings.capacity = self.findings.capacity.or(Some(Capacity { per_expert }));
+            self.findings.capacity = self.findings.capacity.or(Some(per_expert));
         }
         Kind::Places
     }
