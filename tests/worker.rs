@@ -86,6 +86,14 @@ fn hostile_models_end_in_a_message_and_harm_nobody() {
     assert!(died >= 8 && late >= 1, "{died} died, {late} were stopped");
 }
 
+/// ONNX Runtime infers a size below zero for its output, over which its Rust bindings panic.
+#[test]
+fn a_size_below_zero_is_told_and_ends_no_worker() {
+    let engine = engine_with(Limits::default());
+    let refused = load(&engine, &tests().join("fixtures/size_below_zero.onnx")).unwrap_err();
+    assert!(matches!(&refused, EngineError::Load { reason, .. } if reason.contains("impossible size")), "{refused:?}");
+}
+
 #[test]
 fn a_model_that_ended_its_worker_twice_is_only_opened_again_when_pardoned() {
     let engine = engine_with(Limits::default());

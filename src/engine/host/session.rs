@@ -9,6 +9,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -116,9 +117,16 @@ fn commit(
         false => (builder, None),
     };
     let in_flight = InFlight::Load(builder.canceler());
-    let session = cancels.cancellable(ticket, in_flight, || match &request.edited {
-        Some(EditedModel(bytes)) => builder.commit_from_memory(bytes),
-        None => builder.commit_from_file(&request.model),
+    // The bindings panic over an output whose inferred size is below zero, as that of a damaged model may be.
+    let session = cancels.cancellable(ticket, in_flight, || {
+        catch_unwind(AssertUnwindSafe(|| match &request.edited {
+            Some(EditedModel(bytes)) => builder.commit_from_memory(bytes),
+            None => builder.commit_from_file(&request.model),
+        }))
+    })?;
+    let session = session.map_err(|_| EngineError::Load {
+        model: request.model.clone(),
+        reason: "an input or output has an impossible size; the file is damaged, so export it again".to_owned(),
     })?;
     Ok((session.map_err(refused)?, log))
 }
