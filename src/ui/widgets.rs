@@ -1,10 +1,10 @@
 //! Small building blocks that several panels share.
 
 use super::ctx::ViewCtx;
-use super::design::{SWATCH, space, strong_family};
+use super::design::{RADIUS, SWATCH, space, strong_family};
 use crate::routing::ExpertIdx;
 use egui::{
-    Align2, Color32, CornerRadius, FontId, Frame, Id, Rect, Response, Sense, StrokeKind, TextStyle, Ui, Vec2,
+    Align2, Color32, CornerRadius, FontId, Frame, Id, Rect, Response, Sense, Stroke, StrokeKind, TextStyle, Ui, Vec2,
     WidgetInfo, Window, vec2,
 };
 
@@ -59,7 +59,7 @@ pub fn expert_chip(ui: &mut Ui, ctx: &ViewCtx<'_>, expert: ExpertIdx, lit: bool,
         let text = if lit { ctx.text_color_on(expert) } else { ui.visuals().weak_text_color() };
         painter.text(rect.center(), Align2::CENTER_CENTER, label, font, text);
         if picked || response.has_focus() || response.hovered() {
-            let stroke = egui::Stroke::new(if picked { 2.0 } else { 1.0 }, ui.visuals().strong_text_color());
+            let stroke = Stroke::new(if picked { 2.0 } else { 1.0 }, ui.visuals().strong_text_color());
             painter.rect_stroke(rect, CornerRadius::same(4), stroke, StrokeKind::Inside);
         }
     }
@@ -72,14 +72,23 @@ pub fn shared_swatch(ui: &mut Ui) {
     ui.painter().circle_filled(rect.center(), SWATCH / 2.0 - 1.0, ui.visuals().weak_text_color());
 }
 
+/// The frame around what a person should know before believing the pictures.
+pub fn warning_frame(ui: &Ui) -> Frame {
+    Frame::new()
+        .fill(ui.visuals().faint_bg_color)
+        .stroke(Stroke::new(1.0, ui.visuals().warn_fg_color))
+        .corner_radius(RADIUS)
+        .inner_margin(space::S)
+}
+
 /// A triangle with an exclamation mark (no bundled font has the sign), as high as a line of text.
 pub fn warning_sign(painter: &egui::Painter, rect: Rect, color: Color32) {
     let side = rect.width().min(rect.height());
     let triangle = Rect::from_center_size(rect.center(), vec2(side, side * 0.88));
     let corners = vec![triangle.center_top(), triangle.right_bottom(), triangle.left_bottom()];
-    painter.add(egui::Shape::closed_line(corners, egui::Stroke::new(1.5, color)));
+    painter.add(egui::Shape::closed_line(corners, Stroke::new(1.5, color)));
     let (x, top) = (triangle.center().x, triangle.top());
-    painter.vline(x, top + side * 0.32..=top + side * 0.58, egui::Stroke::new(1.5, color));
+    painter.vline(x, top + side * 0.32..=top + side * 0.58, Stroke::new(1.5, color));
     painter.circle_filled(egui::pos2(x, top + side * 0.72), 0.9, color);
 }
 

@@ -2,11 +2,13 @@
 //! does by itself.
 
 use crate::analysis::Outcome;
-use crate::routing::{ExpertIdx, softmax};
+use crate::routing::ExpertIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{RADIUS, space};
-use egui::{Align, Button, Frame, Key, Label, Layout, Rect, Response, RichText, Sense, Stroke, Ui};
+use crate::ui::state::Unchanged;
+use crate::ui::widgets::warning_frame;
+use egui::{Align, Button, Key, Label, Layout, Rect, Response, RichText, Sense, Stroke, Ui};
 
 /// With more layers than this only the one on screen and the extremes are told; the tooltip has them all.
 const MAX_TOLD_LAYERS: usize = 6;
@@ -19,12 +21,7 @@ pub fn banner_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         return;
     }
     let warn = ui.visuals().warn_fg_color;
-    let frame = Frame::new()
-        .fill(ui.visuals().faint_bg_color)
-        .stroke(Stroke::new(1.0, warn))
-        .corner_radius(RADIUS)
-        .inner_margin(space::S);
-    frame.show(ui, |ui| {
+    warning_frame(ui).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         ui.horizontal(|ui| {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -79,7 +76,7 @@ fn comparison(ctx: &ViewCtx<'_>) -> (String, String) {
             known.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), x| (least.min(x), most.max(x)));
         format!("{} in this layer, {least:.0} to {most:.0} % in all", of_layer(ctx.state.view.layer.0))
     };
-    let best = best_class(&unchanged.outcome, shown);
+    let best = best_class(unchanged, shown);
     let explanation =
         "Against the unchanged run of the same image at the same top-k.\nPatches with another set of experts:";
     (
@@ -92,10 +89,10 @@ fn comparison(ctx: &ViewCtx<'_>) -> (String, String) {
 }
 
 /// The best class before and after, with its probability: `Top-1 tabby 71.2 % → 68.0 %`.
-fn best_class(before: &Outcome, after: &Outcome) -> Option<String> {
-    let (old, new) = (before.analysis.predictions.first()?, after.analysis.predictions.first()?);
+fn best_class(before: &Unchanged, after: &Outcome) -> Option<String> {
+    let (old, new) = (before.outcome.analysis.predictions.first()?, after.analysis.predictions.first()?);
     let percent = |probability: f32| format!("{:.1} %", probability * 100.0);
-    let kept = softmax(&after.analysis.logits).get(old.index).copied().unwrap_or(0.0);
+    let kept = before.best_kept;
     Some(match old.index == new.index {
         true => format!("Top-1 {} {} → {}", old.label, percent(old.probability), percent(kept)),
         false => format!(

@@ -5,7 +5,7 @@
 use super::{AppState, Outline, OverlayKind};
 use crate::analysis::{Analysis, Outcome, OutcomeId, compared_top_ks};
 use crate::render::{LayerPalette, busiest_experts};
-use crate::routing::{LayerIdx, LayerRouting, RoutingComparison, compare};
+use crate::routing::{LayerIdx, LayerRouting, RoutingComparison, compare, softmax};
 
 /// The same image at another top-k.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Unchanged {
     pub outcome: Outcome,
     /// For each layer, how the shown result's routing differs from it; `None` where they cannot be compared.
     pub changed: Vec<Option<RoutingComparison>>,
+    /// What is left of the probability of its best class in the shown result.
+    pub best_kept: f32,
 }
 
 /// How the experts of one layer are coloured and ordered.
@@ -128,7 +130,9 @@ impl Results {
             && unchanged.change.is_none()
         {
             let changed = changed_by_layer(outcome, shown);
-            self.unchanged = Some(Unchanged { outcome: outcome.clone(), changed });
+            let best = unchanged.predictions.first().map(|best| best.index);
+            let best_kept = best.and_then(|best| softmax(&of.logits).get(best).copied()).unwrap_or(0.0);
+            self.unchanged = Some(Unchanged { outcome: outcome.clone(), changed, best_kept });
         }
     }
 

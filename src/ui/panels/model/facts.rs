@@ -1,9 +1,9 @@
 //! How the pages of the sheet write down a fact: its name on the left, its value on the right, where it can be selected
 //! and copied.
 
-use crate::ui::design::{self, RADIUS, space};
-use crate::ui::widgets::warning_sign;
-use egui::{Color32, Frame, Label, RichText, Sense, Stroke, Ui, WidgetText, vec2};
+use crate::ui::design::{self, space};
+use crate::ui::widgets::{warning_frame, warning_sign};
+use egui::{Color32, Frame, Label, RichText, Sense, Ui, WidgetText, vec2};
 
 /// Width of the names, in points.
 const NAME_WIDTH: f32 = 132.0;
@@ -58,12 +58,7 @@ pub(super) fn warnings_ui<'a>(ui: &mut Ui, warnings: impl IntoIterator<Item = (&
         return;
     }
     let warn = ui.visuals().warn_fg_color;
-    let frame = Frame::new()
-        .fill(ui.visuals().faint_bg_color)
-        .stroke(Stroke::new(1.0, warn))
-        .corner_radius(RADIUS)
-        .inner_margin(space::S);
-    frame.show(ui, |ui| {
+    warning_frame(ui).show(ui, |ui| {
         for (warning, whose) in warnings {
             ui.horizontal_top(|ui| {
                 let (rect, _) = ui.allocate_exact_size(vec2(14.0, 18.0), Sense::hover());
