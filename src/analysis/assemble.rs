@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Reads a run of one image by the card and computes every statistic of it. `layers` are the model's, `setting` is what it
-/// was run with; its k is none where the model has none to set. The seconds of decoding and preprocessing are left at 0 for the caller to fill in.
+/// was run with; its k is none where the model has none to set. The seconds of decoding and preprocessing are left at 0 for
+/// the caller to fill in.
 ///
 /// A layer that the card declares has to be as declared. One that was found in a graph may turn out to be unreadable: it is
 /// left out, and [`Analysis::unreadable`] says why.

@@ -114,21 +114,20 @@ impl OpenModel {
     }
 
     fn offer_of(&self, changeable: &Changeable, layer: usize) -> LayerOffer {
-        let controls = changeable.as_ref().map_err(Clone::clone).and_then(|proved| {
-            let router = self.router_of(layer).and_then(|router| proved.instrumented.routers.get(router));
-            router.ok_or_else(|| "No router that was found in the graph is the one of this layer.".to_owned())
-        });
+        let controls = changeable.as_ref().map_err(Clone::clone).and_then(|proved| self.controls_of(proved, layer));
         let offer = |of: fn(&RouterControls) -> &Offer| match &controls {
-            Ok(controls) => of(controls).as_ref().map(|_| ()).map_err(ToString::to_string),
+            Ok((_, controls)) => of(controls).as_ref().map(|_| ()).map_err(ToString::to_string),
             Err(reason) => Err(reason.clone()),
         };
         LayerOffer { ban: offer(|router| &router.selection_bias), ranks: offer(|router| &router.rank_weights) }
     }
 
-    /// The router of a layer, by its place in the report.
-    fn router_of(&self, layer: usize) -> Option<usize> {
-        let layer = self.layers.get(layer)?;
-        self.routers.routers.iter().position(|router| layer.shows(router))
+    /// The router of a layer, by its place in the report, and its controls; or why it has none, in a sentence.
+    fn controls_of<'a>(&self, proved: &'a ProvedModel, layer: usize) -> Result<(usize, &'a RouterControls), String> {
+        let routers = &self.routers.routers;
+        let router = self.layers.get(layer).and_then(|layer| routers.iter().position(|router| layer.shows(router)));
+        let found = router.and_then(|router| Some((router, proved.instrumented.routers.get(router)?)));
+        found.ok_or_else(|| "No router that was found in the graph is the one of this layer.".to_owned())
     }
 
     /// Adds the inputs that make a change, in the session of `proved`, to those of an unchanged run with `top_k`.
@@ -137,24 +136,24 @@ impl OpenModel {
     /// [`ChangeError`] for a change that this model cannot have.
     pub(super) fn add_change(
         &self,
-        proved: &Arc<ProvedModel>,
+        proved: &ProvedModel,
         inputs: &mut Vec<Tensor>,
         top_k: Option<usize>,
         change: &RoutingChange,
     ) -> Result<(), ChangeError> {
-        let changeable = Ok(Arc::clone(proved));
         for (layer, change) in change.layers() {
             let refused = |reason: String| ChangeError::Refused { layer: self.layer_name(layer), reason };
             self.check_experts_and_ranks(layer, change)?;
-            let offer = self.offer_of(&changeable, layer);
-            if !change.banned.is_empty() {
-                offer.ban.map_err(refused)?;
+            let (router, controls) = self.controls_of(proved, layer).map_err(refused)?;
+            for (asked, offer) in [
+                (!change.banned.is_empty(), &controls.selection_bias),
+                (!change.left_out.is_empty(), &controls.rank_weights),
+            ] {
+                if let (true, Err(obstacle)) = (asked, offer) {
+                    return Err(refused(obstacle.to_string()));
+                }
             }
-            if !change.left_out.is_empty() {
-                offer.ranks.map_err(refused)?;
-            }
-            let router = self.router_of(layer).unwrap_or_default();
-            self.check_what_is_left(layer, &proved.instrumented.routers[router], top_k, change)?;
+            self.check_what_is_left(layer, controls, top_k, change)?;
             proved.add_change(inputs, router, change).map_err(|obstacle| refused(obstacle.to_string()))?;
         }
         Ok(())
