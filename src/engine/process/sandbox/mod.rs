@@ -2,19 +2,23 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(target_os = "linux"))]
 mod other;
 mod probe;
 #[cfg(target_os = "linux")]
 mod system_calls;
+#[cfg(not(any(target_os = "linux", windows)))]
+mod watched;
 #[cfg(windows)]
 mod windows;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{check_memory, leave, limit_memory, lock_in};
+#[cfg(not(target_os = "linux"))]
+pub(super) use other::{leave, lock_in};
 #[cfg(not(any(target_os = "linux", windows)))]
-pub(super) use other::{check_memory, leave, limit_memory, lock_in};
+pub(super) use watched::{check_memory, limit_memory};
 #[cfg(windows)]
-pub(super) use windows::{check_memory, leave, limit_memory, lock_in};
+pub(super) use windows::{check_memory, limit_memory};
 
 pub use probe::{Freedom, isolation_of, probe_isolation};

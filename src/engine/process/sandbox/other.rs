@@ -1,28 +1,7 @@
-//! macOS and others: the process is apart and its memory is watched, nothing more is promised.
+//! Systems without Landlock and seccomp: the process is apart, and neither files nor sockets are closed to it.
 
 use crate::engine::LoadRequest;
 use crate::engine::runtime::Backend;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Without a wish; there is no portable way to ask how much the machine has.
-const DEFAULT_MEMORY_BYTES: u64 = 8 << 30;
-
-static MEMORY_BYTES: AtomicU64 = AtomicU64::new(DEFAULT_MEMORY_BYTES);
-
-/// From now on [`check_memory`] allows so many bytes.
-pub(in crate::engine::process) fn limit_memory(bytes: Option<u64>) -> io::Result<()> {
-    MEMORY_BYTES.store(bytes.unwrap_or(DEFAULT_MEMORY_BYTES), Ordering::Relaxed);
-    Ok(())
-}
-
-/// Ends the process if it has more memory than it may.
-pub(in crate::engine::process) fn check_memory() {
-    let used = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
-    if used > MEMORY_BYTES.load(Ordering::Relaxed) {
-        leave();
-    }
-}
 
 /// Nothing can be locked here.
 pub(in crate::engine::process) fn lock_in(_request: &LoadRequest, _backend: &Backend) {}

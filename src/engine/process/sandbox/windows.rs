@@ -1,10 +1,7 @@
-//! Windows: a job object around this process caps its memory and keeps it from starting programs. Files and sockets stay
-//! open to it.
+//! Windows: a job object around this process caps its memory and keeps it from starting programs.
 //!
 //! Nothing here fails the worker: where a job cannot be had, the model still is in a process apart, with deadlines.
 
-use crate::engine::LoadRequest;
-use crate::engine::runtime::Backend;
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
@@ -65,11 +62,3 @@ fn machine_memory_bytes() -> Option<u64> {
 
 /// The job does it.
 pub(in crate::engine::process) fn check_memory() {}
-
-/// Nothing more can be locked here.
-pub(in crate::engine::process) fn lock_in(_request: &LoadRequest, _backend: &Backend) {}
-
-/// Ends the process.
-pub(in crate::engine::process) fn leave() -> ! {
-    std::process::exit(0)
-}
