@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
 
+#[path = "zoo/changed.rs"]
+mod golden;
 #[path = "zoo/row.rs"]
 mod row;
 
+use golden::compare;
 use moescope::analysis::{Analysis, AnalysisError, ChangeError, OpenModel, RoutingChange, Setting, analyse_with};
 use moescope::engine::{Engine, EngineOptions, Execution, Provider, Tensor, TensorData};
 use moescope::input::{DecodedImage, ImageSource, InputTensor, decode_sample, preprocess};
@@ -15,9 +18,6 @@ use row::{Row, rows};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-
-/// How far outputs may be from PyTorch's, relative to the largest.
-const TOLERANCE: f64 = 1e-4;
 
 fn open(engine: &Engine, path: &Path) -> OpenModel {
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
@@ -55,21 +55,6 @@ fn outputs(engine: &Engine, model: &OpenModel, row: &Row, setting: &Setting) -> 
         request.inputs.push(input);
     }
     Ok(engine.run(&request)?.outputs)
-}
-
-/// Compares what `changed.npz` has under `prefix` with outputs; how many there were.
-fn compare(row: &Row, prefix: &str, outputs: &[Tensor]) -> usize {
-    let mut changed = row.changed().unwrap();
-    let mut compared = 0;
-    for output in outputs {
-        let Some(expected) = changed.floats(&format!("{prefix}.{}", output.name)) else { continue };
-        let TensorData::F32(found) = &output.data else { panic!("{output:?}") };
-        let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-        let difference = found.iter().zip(&expected).fold(0.0, |max: f64, (a, b)| max.max((f64::from(*a) - b).abs()));
-        assert!(difference <= TOLERANCE * largest, "{} {prefix}: {difference} of {largest}", row.name);
-        compared += 1;
-    }
-    compared
 }
 
 #[test]

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
 
+#[path = "zoo/changed.rs"]
+mod golden;
 #[path = "zoo/row.rs"]
 mod row;
 
 use bytes::Bytes;
+use golden::compare;
 use moescope::analysis::{EditError, Original, ProvedModel, load_proved};
 use moescope::engine::{
     Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
@@ -23,9 +26,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-/// How far outputs may be from PyTorch's, relative to the largest.
-const TOLERANCE: f64 = 1e-4;
 
 /// A file and what was found in it.
 struct Opened {
@@ -140,22 +140,6 @@ fn with_bias(proved: &ProvedModel, expert: usize, bias_of_expert: f32) -> Vec<Te
 
 fn run(engine: &Engine, proved: &ProvedModel, inputs: Vec<Tensor>) -> Vec<Tensor> {
     engine.run(&RunRequest { model: proved.loaded.model, inputs }).unwrap().outputs
-}
-
-/// Compares what `changed.npz` has under `prefix` with outputs; how many there were.
-fn compare(row: &Row, prefix: &str, outputs: &[Tensor]) -> usize {
-    let mut changed = row.changed().unwrap();
-    let mut compared = 0;
-    for output in outputs {
-        let Some(expected) = changed.floats(&format!("{prefix}.{}", output.name)) else { continue };
-        let TensorData::F32(found) = &output.data else { panic!("{output:?}") };
-        assert_eq!(output.shape, expected.shape());
-        let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-        let difference = found.iter().zip(&expected).fold(0.0, |max: f64, (a, b)| max.max((f64::from(*a) - b).abs()));
-        assert!(difference <= TOLERANCE * largest, "{} {prefix}: {difference} of {largest}", row.name);
-        compared += 1;
-    }
-    compared
 }
 
 /// With a large bias every token has the expert first.

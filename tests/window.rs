@@ -27,9 +27,11 @@ use moescope::ui::app::{App, Start};
 use moescope::ui::command::Command;
 use moescope::ui::settings::Settings;
 use settle::settle;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/default/moescope-default.onnx")
@@ -51,6 +53,27 @@ fn window() -> Harness<'static, App> {
 
 fn click(harness: &mut Harness<'static, App>, label: &str) {
     harness.get_by_label(label).click();
+    settle(harness);
+}
+
+/// A copy of a model of the repository in a folder of its own, open in the window.
+fn open_copy(harness: &mut Harness<'static, App>, file: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model.onnx");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &model).expect("a file");
+    harness.state().send(Command::OpenPaths(vec![model.clone()]));
+    settle(harness);
+    (folder, model)
+}
+
+/// Draws frames until `is_there`: some work is done apart from the window.
+fn wait_for(harness: &mut Harness<'static, App>, is_there: impl Fn(&Harness<'static, App>) -> bool) {
+    let start = Instant::now();
+    while !is_there(harness) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", harness.state().state().notices);
+        std::thread::sleep(Duration::from_millis(5));
+        harness.step();
+    }
     settle(harness);
 }
 
@@ -192,9 +215,9 @@ fn bad_files_end_in_a_message_and_leave_the_picture() {
     let before = best(&harness);
     let folder = tempfile::tempdir().expect("a folder");
     let empty = folder.path().join("empty.png");
-    std::fs::write(&empty, b"").expect("a file");
+    fs::write(&empty, b"").expect("a file");
     let text = folder.path().join("text.onnx");
-    std::fs::write(&text, b"this is no model").expect("a file");
+    fs::write(&text, b"this is no model").expect("a file");
     for path in [folder.path().join("missing.jpg"), folder.path().to_owned(), empty, text] {
         harness.state().send(Command::OpenPaths(vec![path.clone()]));
         settle(&mut harness);
@@ -214,12 +237,12 @@ fn bad_files_end_in_a_message_and_leave_the_picture() {
 struct Dropped(PathBuf);
 
 impl egui::DroppedFile for Dropped {
-    fn path(&self) -> &std::path::Path {
+    fn path(&self) -> &Path {
         &self.0
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        std::fs::read(&self.0).map_err(|error| error.to_string())
+        fs::read(&self.0).map_err(|error| error.to_string())
     }
 }
 

@@ -20,7 +20,7 @@ use moescope::routing::{LayerRouting, PatchIdx, SlotWeight};
 use row::{Row, rows};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Rows whose choices are no tensors, so that they are computed again, and nobody knows which of them had room.
@@ -28,6 +28,18 @@ const BEFORE_DROPS: [&str; 1] = ["gshard"];
 
 /// How far combine weights may differ from PyTorch's.
 const TOLERANCE: f64 = 1e-5;
+
+/// A row's model; where it does not open, or hides its routing, that is a fault.
+fn opened(engine: &Engine, row: &Row, path: &Path, faults: &mut Vec<String>) -> Option<OpenModel> {
+    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
+    let model =
+        OpenModel::open(engine, path, &execution).map_err(|error| faults.push(format!("{}: {error}", row.name)));
+    let model = model.ok()?;
+    if let Some(reason) = &model.hidden_routing {
+        faults.push(format!("{}: hidden, {reason}", row.name));
+    }
+    Some(model)
+}
 
 fn routings(model: &OpenModel, run: &RunResult) -> Result<Vec<LayerRouting>, String> {
     let mut routings = Vec::new();
@@ -95,19 +107,9 @@ fn with_weight(layer: &LayerRouting, patch: PatchIdx) -> usize {
 #[test]
 fn what_is_shown_of_every_row_is_what_pytorch_recorded() {
     let engine = Engine::start(EngineOptions::default());
-    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
     let (mut faults, mut compared, mut changeable) = (Vec::new(), 0, 0);
     for row in rows().iter().filter(|row| !row.is_random() && !row.routers().is_empty()) {
-        let model = match OpenModel::open(&engine, &row.model_path(), &execution) {
-            Ok(model) => model,
-            Err(error) => {
-                faults.push(format!("{}: {error}", row.name));
-                continue;
-            }
-        };
-        if let Some(reason) = &model.hidden_routing {
-            faults.push(format!("{}: hidden, {reason}", row.name));
-        }
+        let Some(model) = opened(&engine, row, &row.model_path(), &mut faults) else { continue };
         let mut golden = row.golden();
         for input in row.comparable_inputs() {
             let inputs = golden.inputs(input);
@@ -187,7 +189,6 @@ fn chosen_by_hand(row: &Row, of_logits: bool) -> Option<(tempfile::TempDir, Path
 #[test]
 fn tensors_that_a_person_chooses_give_what_pytorch_recorded() {
     let engine = Engine::start(EngineOptions::default());
-    let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
     let (mut faults, mut compared) = (Vec::new(), [0, 0]);
     let all = rows();
     let rows = all
@@ -195,15 +196,8 @@ fn tensors_that_a_person_chooses_give_what_pytorch_recorded() {
         .filter(|row| !row.is_random() && !row.routers().is_empty() && row.routers().iter().all(follows_from_the_gate));
     for (row, of_logits) in rows.flat_map(|row| [(row, true), (row, false)]) {
         let Some((_folder, copy)) = chosen_by_hand(row, of_logits) else { continue };
-        let model = match OpenModel::open(&engine, &copy, &execution) {
-            Ok(model) => model,
-            Err(error) => {
-                faults.push(format!("{}: {error}", row.name));
-                continue;
-            }
-        };
-        if let Some(reason) = &model.hidden_routing {
-            faults.push(format!("{}: hidden, {reason}", row.name));
+        let Some(model) = opened(&engine, row, &copy, &mut faults) else { continue };
+        if model.hidden_routing.is_some() {
             continue;
         }
         assert!(model.layers.iter().all(|layer| layer.recomputed().choices), "{}", row.name);

@@ -1,39 +1,14 @@
 //! A model without a card: what was assumed is looked at, corrected, and kept as a card beside the model.
 
-use super::{best, click, has_text, settle::settle, window};
+use super::{best, click, has_text, open_copy, settle::settle, wait_for, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use moescope::model::geometry::Normalization;
 use moescope::model::{CardSource, read_model};
 use moescope::ui::app::App;
-use moescope::ui::command::Command;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const WARNING: &str = "Preprocessing assumed: this model has no card";
-
-/// A copy of a model of the repository in a folder of its own, open in the window.
-fn open_copy(harness: &mut Harness<'static, App>, file: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let model = folder.path().join("model.onnx");
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &model).expect("a file");
-    harness.state().send(Command::OpenPaths(vec![model.clone()]));
-    settle(harness);
-    (folder, model)
-}
-
-/// Draws frames until `is_there`: a card is written apart from the window.
-fn wait_for(harness: &mut Harness<'static, App>, is_there: impl Fn(&Harness<'static, App>) -> bool) {
-    let start = Instant::now();
-    while !is_there(harness) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", harness.state().state().notices);
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    settle(harness);
-}
 
 fn has_card(harness: &Harness<'static, App>) -> bool {
     let open = harness.state().state().model.open.as_ref();

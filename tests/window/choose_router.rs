@@ -1,36 +1,12 @@
 //! A router that a person chooses by its tensor, in the window: looked for, picked, saved, seen, and taken out again.
 
-use super::{click, has_text, settle::settle, window};
+use super::{click, has_text, open_copy, settle::settle, wait_for, window};
 use egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use moescope::routing::LayerRouting;
 use moescope::ui::app::App;
 use moescope::ui::command::Command;
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-fn open_copy(harness: &mut Harness<'static, App>, row: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let model = folder.path().join("model.onnx");
-    let row = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo/rows").join(row);
-    fs::copy(row.join("model.onnx"), &model).expect("a file");
-    harness.state().send(Command::OpenPaths(vec![model]));
-    settle(harness);
-    folder
-}
-
-fn wait_for(harness: &mut Harness<'static, App>, is_there: impl Fn(&Harness<'static, App>) -> bool) {
-    let start = Instant::now();
-    while !is_there(harness) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", harness.state().state().notices);
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    settle(harness);
-}
 
 fn layers(harness: &Harness<'static, App>) -> Vec<LayerRouting> {
     harness.state().state().shown().expect("a result").analysis.trace.layers.clone()
@@ -55,7 +31,7 @@ fn pick(harness: &mut Harness<'static, App>, words: &str) {
 #[test]
 fn a_chosen_tensor_is_shown_as_the_router_that_it_is_and_taken_out_again() {
     let mut harness = window();
-    let _folder = open_copy(&mut harness, "mixtral");
+    let _folder = open_copy(&mut harness, "models/zoo/rows/mixtral/model.onnx");
     let before = layers(&harness);
     pick(&mut harness, "blocks.1 router gate matmul");
     assert!(has_text(&harness, "the tokens are the 4 × 4 patches"));
@@ -89,7 +65,7 @@ fn a_chosen_tensor_is_shown_as_the_router_that_it_is_and_taken_out_again() {
 #[test]
 fn a_dense_model_shows_what_a_person_chooses() {
     let mut harness = window();
-    let _folder = open_copy(&mut harness, "dense-sovit");
+    let _folder = open_copy(&mut harness, "models/zoo/rows/dense-sovit/model.onnx");
     assert!(layers(&harness).is_empty());
     pick(&mut harness, "blocks.0 mlp up matmul");
     click(&mut harness, "Save and show");
@@ -102,7 +78,7 @@ fn a_dense_model_shows_what_a_person_chooses() {
 #[test]
 fn a_wrong_choice_is_told_and_changes_no_other_layer() {
     let mut harness = window();
-    let _folder = open_copy(&mut harness, "mixtral");
+    let _folder = open_copy(&mut harness, "models/zoo/rows/mixtral/model.onnx");
     let before = layers(&harness);
     let open = harness.state().state().model.open.clone().expect("a model");
     let mut card = open.card.clone();

@@ -1,6 +1,6 @@
 //! A model whose weights are in another file that is not there: the message offers to put it there.
 
-use super::{best, click, window};
+use super::{best, click, wait_for, window};
 use egui_kittest::kittest::Queryable;
 use moescope::model::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use moescope::ui::command::Command;
@@ -8,7 +8,6 @@ use moescope::ui::state::MissingFile;
 use prost::Message;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// The tiny classifier with its largest weight in `weights.bin`, and the bytes of that file.
 fn with_external_weight(model: &Path) -> Vec<u8> {
@@ -55,13 +54,7 @@ fn a_located_file_is_copied_and_its_model_opens() {
     fs::write(&found, with_external_weight(&model)).expect("a file");
     let missing = MissingFile { model: model.clone(), place };
     harness.state().send(Command::PlaceFile(missing, found));
-    let start = Instant::now();
-    while harness.state().state().model.wanted.as_ref() != Some(&model) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", harness.state().state().notices);
-        std::thread::sleep(Duration::from_millis(5));
-        harness.step();
-    }
-    super::settle(&mut harness);
+    wait_for(&mut harness, |harness| harness.state().state().model.wanted.as_ref() == Some(&model));
     let state = harness.state().state();
     assert_eq!(state.model.open.as_ref().map(|open| open.path.clone()), Some(model));
     assert!(state.copying.is_none() && state.notices.is_empty(), "{:?}", state.notices);
