@@ -35,13 +35,17 @@ class LoopOverHit(nn.Module):
         return out.view(x.shape)
 
 
-class LoopSkipsEmpty(nn.Module):
-    """Leaves out the experts that no token of the traced image chose."""
+class Mixture(nn.Module):
+    """Small experts behind one gate; how they are run is what the ports below do differently."""
 
     def __init__(self):
         super().__init__()
         self.gate = SoftmaxTopKRouter()
         self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
+
+
+class LoopSkipsEmpty(Mixture):
+    """Leaves out the experts that no token of the traced image chose."""
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -55,13 +59,8 @@ class LoopSkipsEmpty(nn.Module):
         return out.view(x.shape)
 
 
-class AddsInPlace(nn.Module):
+class AddsInPlace(Mixture):
     """`out[token] += …`: where the traced image gave an expert one token alone, the exporter fixes that number."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate = SoftmaxTopKRouter()
-        self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
@@ -73,13 +72,8 @@ class AddsInPlace(nn.Module):
         return out.view(x.shape)
 
 
-class SplitBySizes(nn.Module):
+class SplitBySizes(Mixture):
     """Tokens sorted by expert and split by counts that were read out of the tensor: the traced counts."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate = SoftmaxTopKRouter()
-        self.experts = nn.ModuleList(Mlp(DIM, 32) for _ in range(EXPERTS))
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, DIM)
