@@ -30,6 +30,11 @@ const WARM_UP_FRAMES: u32 = 10;
 const RUN: Duration = Duration::from_secs(3);
 const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
+/// The program's.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut gpu = Gpu::open();
     println!("{} on {}", env!("CARGO_PKG_NAME"), gpu.adapter);
