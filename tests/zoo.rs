@@ -9,13 +9,13 @@ mod compare;
 mod row;
 
 use bytes::Bytes;
-use compare::{compare, compare_kept};
+use compare::{compare, compare_kept, compare_rank};
 use moescope::engine::{
     EditedModel, Engine, EngineOptions, Execution, LoadRequest, ModelHandle, Provider, RunRequest, Tensor,
 };
 use moescope::model::graph::ModelGraph;
 use moescope::model::proto::ModelProto;
-use moescope::model::routers::{Router, RouterReport, TensorRef, find_routers};
+use moescope::model::routers::{RankTensors, Router, RouterReport, TensorRef, find_routers};
 use moescope::model::{decode_model, expose, map_file};
 use prost::Message;
 use row::{Row, rows};
@@ -112,6 +112,12 @@ fn what_is_wrong_with_an_export_is_said() {
     assert!(warned >= 6, "{warned}");
 }
 
+/// The tensors of one choice alone, with their roles; those that all choices have in one are none.
+fn tensors_of(rank: &RankTensors) -> [(&'static str, Option<&TensorRef>); 3] {
+    let kept = rank.kept.as_ref().map(|kept| &kept.tensor);
+    [("expert_ids", rank.expert_ids.as_ref()), ("combine_weights", rank.combine_weights.as_ref()), ("kept", kept)]
+}
+
 /// The tensors of a router that can be shown, with their roles.
 fn tensors(router: &Router) -> [(&'static str, Option<&TensorRef>); 5] {
     let tensors = &router.tensors;
@@ -141,6 +147,8 @@ fn show(engine: &Engine, row: &Row) -> Shown {
     let report = report(&model);
     let wanted: Vec<&TensorRef> =
         report.routers.iter().flat_map(|router| tensors(router)).filter_map(|(_, tensor)| tensor).collect();
+    let of_ranks = report.routers.iter().flat_map(|router| &router.tensors.ranks).flat_map(tensors_of);
+    let wanted: Vec<&TensorRef> = wanted.into_iter().chain(of_ranks.filter_map(|(_, tensor)| tensor)).collect();
     let shown = expose(&model, &file, &row.model_path(), &wanted).unwrap();
     let edited = Some(EditedModel(shown.model.encode_to_vec().into()));
     let execution = Execution { threads: Some(1), ..Execution::on(Provider::Cpu) };
@@ -165,7 +173,28 @@ fn what_is_found_computes_what_pytorch_computed() {
             let outputs: BTreeMap<&str, &Tensor> =
                 result.outputs.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
             for (number, (router, truth)) in shown.report.routers.iter().zip(row.routers()).enumerate() {
+                for (rank, of) in router.tensors.ranks.iter().enumerate() {
+                    for (role, tensor) in tensors_of(of) {
+                        let Some(tensor) = tensor else { continue };
+                        let place_axis = of.kept.as_ref().and_then(|kept| kept.place_axis);
+                        let values = outputs[shown.outputs[&key(tensor)].as_str()];
+                        let at = [input, number, rank];
+                        match compare_rank(&mut golden, at, truth, role, (tensor, values), place_axis) {
+                            Ok(()) => {
+                                *compared.entry(if role == "kept" { role } else { "of one choice" }).or_default() += 1
+                            }
+                            Err(fault) => faults.push(format!("{} {} input {input}: {fault}", row.name, router.name)),
+                        }
+                    }
+                }
+                let by_rank = |role: &str| {
+                    let mut ranks = router.tensors.ranks.iter().flat_map(tensors_of);
+                    ranks.any(|(of, tensor)| of == role && tensor.is_some())
+                };
                 for (role, tensor) in tensors(router) {
+                    if tensor.is_none() && by_rank(role) {
+                        continue;
+                    }
                     let tensor = tensor.map(|tensor| (tensor, outputs[shown.outputs[&key(tensor)].as_str()]));
                     let place_axis = router.tensors.kept.as_ref().and_then(|kept| kept.place_axis);
                     let compared_now = if role == "kept" {
@@ -189,5 +218,7 @@ fn what_is_found_computes_what_pytorch_computed() {
     for role in ["gate_logits", "gate_probs", "expert_ids", "combine_weights"] {
         assert!(compared[role] >= 250, "{role}: only {} compared", compared[role]);
     }
-    assert!(compared["kept"] >= 30, "kept: only {} compared", compared["kept"]);
+    for role in ["kept", "of one choice"] {
+        assert!(compared[role] >= 60, "{role}: only {} compared", compared[role]);
+    }
 }

@@ -18,8 +18,6 @@ SEEN = {
     "threshold": "how many experts each patch took",
     "contrib_moe": "experts and weights, computed again outside of the node and marked so",
 }
-# Rows whose graph does not tell what became of the choices.
-WITHOUT_DROPS = {"gshard"}
 
 
 def what_there_is_to_see(row: dict) -> str:
@@ -31,10 +29,7 @@ def what_there_is_to_see(row: dict) -> str:
     if first["per_image"]:
         parts[0] = "one bar per image: the weight of every expert"
     if first["capacity"] and first["rule"] != "expert_choice":
-        if row["name"] in WITHOUT_DROPS:
-            parts.append("computed again and marked so, and that the drops are not known")
-        else:
-            parts.append("drops")
+        parts.append("drops")
     for key, text in (
         ("task", "a tab per task"),
         ("iteration", "iterations of one layer"),

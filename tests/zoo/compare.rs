@@ -99,13 +99,38 @@ pub fn compare_kept(
     if same { Ok(true) } else { Err(format!("({}) is {actual:?}, not {expected:?}", reference.name)) }
 }
 
+/// The same for a tensor of one of a token's choices alone.
+pub fn compare_rank(
+    golden: &mut Golden,
+    [input, router, rank]: [usize; 3],
+    truth: &Value,
+    role: &str,
+    (reference, tensor): (&TensorRef, &Tensor),
+    place_axis: Option<usize>,
+) -> Result<(), String> {
+    let mut read = |name: &str| golden.floats(&format!("router.{input}.{router}.{name}")).map(|array| rows(&array));
+    let expected = read(role).ok_or_else(|| format!("{role} of one choice is invented"))?.column(rank).to_vec();
+    let ids = read("expert_ids").unwrap().column(rank).to_owned().insert_axis(Axis(1));
+    let mut actual = as_floats(tensor);
+    if let Some(places) = place_axis {
+        actual = actual.fold_axis(Axis(places), 0.0, |any: &f64, one| any.max(one.abs()));
+    }
+    if reference.dense {
+        actual = pick(&actual, &ids, truth["num_experts"].as_u64().unwrap() as usize);
+    }
+    let as_recorded = |value: f64| if role == "kept" { f64::from(value != 0.0) } else { value };
+    let limit = if role == "combine_weights" { TOLERANCE } else { 0.0 };
+    let same = actual.len() == expected.len()
+        && actual.iter().zip(&expected).all(|(&a, b)| (as_recorded(a) - b).abs() <= limit);
+    let fault = || format!("{role} of choice {rank} ({}) is {actual:?}, not {expected:?}", reference.name);
+    if same { Ok(()) } else { Err(fault()) }
+}
+
 /// What a graph does not have although PyTorch computes it: inside one operator; probabilities and weights that nothing
-/// uses, which exporters leave out; the experts of a threshold, which are a mask; choices that are made one after the
-/// other and never put together.
+/// uses, which exporters leave out; the experts of a threshold, which are a mask.
 fn is_hidden(rule: &str, role: &str, row: &str) -> bool {
     match role {
         "gate_logits" => false,
-        "expert_ids" | "combine_weights" | "kept" if row == "gshard" => true,
         "gate_probs" => rule == "contrib_moe" || row.starts_with("hf-llama4"),
         "expert_ids" => matches!(rule, "contrib_moe" | "threshold"),
         _ => rule == "contrib_moe" || row == "variant-argmax-only",

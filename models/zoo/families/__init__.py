@@ -7,6 +7,7 @@ FAMILIES = [
     "noisy_top_k",
     "switch",
     "gshard",
+    "capacity",
     "vmoe",
     "expert_choice",
     "soft_moe",

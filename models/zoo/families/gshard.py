@@ -72,5 +72,5 @@ add(
     opset=17,
     build=lambda: TinyViT([GShard(), GShard()], DIM),
     notes="As in DeepSpeed; 16 tokens, 4 experts with 8 places each.",
-    known_limits="The choices are made one after the other, and no tensor lists both.",
+    known_limits="The choices are made one after the other; each is a tensor of its own.",
 )

@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use super::scores::score_row;
-use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, misfit, output, rows_of, slots};
+use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, misfit, output, ranks, rows_of, slots};
 use crate::engine::{RunResult, Tensor};
 use crate::model::routers::{GatingRule, ScoreFunction};
 use crate::routing::{ExpertIdx, RoutingError, top_indices};
@@ -14,7 +14,14 @@ pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> R
             by_experts(recipe, run, ids, weights.as_ref())
         }
         (_, Some(weights)) if recipe.rule == GatingRule::SoftMoe => of_slots(recipe, run, weights),
-        (Some(ids), weights) => by_tokens(recipe, run, ids, weights.as_ref(), tokens),
+        (Some(ids), weights) => {
+            let tensor = output(run, ids)?;
+            let ids = joined_heads(recipe, Rows::integers(tensor, ids.axis_from_end), tokens, tensor)?;
+            by_tokens(recipe, run, &ids, weights.as_ref())
+        }
+        (None, weights) if has_ids(recipe) => {
+            by_tokens(recipe, run, &ranks::expert_ids(recipe, run)?, weights.as_ref())
+        }
         (None, Some(weights)) => dense(recipe, run, weights),
         (None, None) => again(recipe, run),
     }
@@ -24,24 +31,25 @@ pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> R
 fn by_tokens(
     recipe: &LayerRecipe,
     run: &RunResult,
-    ids: &ShownTensor,
+    ids: &Rows<i64>,
     weights: Option<&ShownTensor>,
-    tokens: TokenCount,
 ) -> Result<Vec<Choices>, ReadingError> {
-    let tensor = output(run, ids)?;
-    let ids = joined_heads(recipe, Rows::integers(tensor, ids.axis_from_end), tokens, tensor)?;
     let mut weighted = match weights {
+        None if recipe.ranks.iter().any(|rank| rank.combine_weights.is_some()) => {
+            ranks::combine_weights(recipe, run, ids.len())?
+        }
         // A choice without a weight counts in full.
         None => Rows { values: vec![1.0; ids.values.len()], columns: ids.columns },
         Some(shown) => {
             let tensor = output(run, shown)?;
             let rows = Rows::floats(tensor, shown.axis_from_end);
-            if shown.dense { picked(recipe, &rows, &ids, tensor)? } else { as_many(rows, &ids, tensor)? }
+            if shown.dense { picked(recipe, &rows, ids, tensor)? } else { as_many(rows, ids, tensor)? }
         }
     };
     if let Some(kept) = &recipe.kept {
-        drop_unkept(recipe, run, kept, &ids, &mut weighted)?;
+        drop_unkept(recipe, run, kept, ids, &mut weighted)?;
     }
+    ranks::drop_unkept(recipe, run, ids, &mut weighted)?;
     let is_taken = |weight: f32| !matches!(recipe.rule, GatingRule::TopP | GatingRule::Threshold) || weight != 0.0;
     let choice = |(&id, &weight): (&i64, &f32)| Ok((expert(recipe, id)?, weight));
     let of_token = |(ids, weights): (&[i64], &[f32])| {
@@ -56,6 +64,11 @@ fn by_tokens(
     ids.iter().zip(weighted.iter()).map(of_token).collect()
 }
 
+/// Whether the chosen experts are tensors by their rank.
+fn has_ids(recipe: &LayerRecipe) -> bool {
+    recipe.ranks.iter().any(|rank| rank.expert_ids.is_some())
+}
+
 /// Takes the weight from choices whose expert had no room.
 fn drop_unkept(
     recipe: &LayerRecipe,
@@ -64,11 +77,7 @@ fn drop_unkept(
     ids: &Rows<i64>,
     weights: &mut Rows<f32>,
 ) -> Result<(), ReadingError> {
-    let tensor = output(run, &kept.tensor)?;
-    let room = Rows::any(tensor, kept.tensor.axis_from_end, kept.places_from_end);
-    let columns = if kept.tensor.dense { recipe.num_experts } else { ids.columns };
-    let room = room.with_columns(columns).filter(|room| room.len() == ids.len());
-    let room = room.ok_or_else(|| misfit(tensor, format!("{} choices of {} tokens", ids.columns, ids.len())))?;
+    let room = room(recipe, run, kept, [ids.len(), ids.columns])?;
     for (at, (&id, weight)) in ids.values.iter().zip(&mut weights.values).enumerate() {
         let (token, rank) = (at / ids.columns, at % ids.columns);
         let column = if kept.tensor.dense { expert(recipe, id)?.0 as usize } else { rank };
@@ -77,6 +86,20 @@ fn drop_unkept(
         }
     }
     Ok(())
+}
+
+/// Whether there was room: a row for each of so many tokens, a column for each of their choices or for each expert.
+pub(super) fn room(
+    recipe: &LayerRecipe,
+    run: &RunResult,
+    kept: &Kept<ShownTensor>,
+    [tokens, choices]: [usize; 2],
+) -> Result<Rows<bool>, ReadingError> {
+    let tensor = output(run, &kept.tensor)?;
+    let room = Rows::any(tensor, kept.tensor.axis_from_end, kept.places_from_end);
+    let columns = if kept.tensor.dense { recipe.num_experts } else { choices };
+    let room = room.with_columns(columns).filter(|room| room.len() == tokens);
+    room.ok_or_else(|| misfit(tensor, format!("{choices} choices of {tokens} tokens")))
 }
 
 /// Heads that choose for the same token, side by side.
@@ -234,7 +257,7 @@ fn chosen(recipe: &LayerRecipe, row: &[f32], are_scores: bool) -> Result<Choices
     Ok(experts.into_iter().map(|expert| (ExpertIdx(expert as u32), weight(expert))).collect())
 }
 
-fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
+pub(super) fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
     let inside = u32::try_from(id).ok().filter(|&id| (id as usize) < recipe.num_experts).map(ExpertIdx);
     inside.ok_or_else(|| {
         let (layer, num_experts) = (recipe.name.clone(), recipe.num_experts);

@@ -6,13 +6,14 @@
 //! the gate logits, by the rule that was read from the graph, and [`Recomputed`] says so.
 
 mod choices;
+mod ranks;
 mod rows;
 mod scores;
 mod slots;
 
 use crate::engine::{RunResult, Tensor};
 use crate::model::graph::ModelGraph;
-use crate::model::routers::{GatingRule, Router, ScoreFunction, TensorRef};
+use crate::model::routers::{GatingRule, KeptRef, RankTensors, Router, ScoreFunction, TensorRef};
 use crate::model::{LayerCard, TensorPath};
 use crate::routing::{ExpertIdx, LayerRouting, RoutingError};
 use rows::Rows;
@@ -47,6 +48,19 @@ pub struct LayerRecipe<T = ShownTensor> {
     pub kept: Option<Kept<T>>,
     /// How slots are mixed of tokens, where experts have slots: the combine weights mix them back.
     pub dispatch: Option<Dispatch<T>>,
+    /// Where no tensor has what all choices of a token have: that of each, the first choice first.
+    pub ranks: Vec<RankRecipe<T>>,
+}
+
+/// What carries one of a token's choices; `None` where a tensor of all choices has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankRecipe<T = ShownTensor> {
+    /// The chosen expert of each token.
+    pub expert_ids: Option<T>,
+    /// What that expert's output is multiplied with.
+    pub combine_weights: Option<T>,
+    /// For which tokens it had room.
+    pub kept: Option<Kept<T>>,
 }
 
 /// Where it is not zero, an expert had room for a token.
@@ -163,14 +177,12 @@ impl LayerRecipe<TensorRef> {
             gate_probs: tensors.gate_probs.clone(),
             expert_ids: tensors.expert_ids.clone(),
             combine_weights: tensors.combine_weights.clone(),
-            kept: tensors.kept.as_ref().map(|kept| Kept {
-                places_from_end: kept.place_axis.map(|axis| kept.tensor.shape.len().saturating_sub(axis + 1)),
-                tensor: kept.tensor.clone(),
-            }),
+            kept: tensors.kept.as_ref().map(Kept::of),
             dispatch: tensors.dispatch.as_ref().map(|dispatch| Dispatch {
                 tokens_from_end: dispatch.tensor.shape.len().saturating_sub(dispatch.token_axis + 1),
                 tensor: dispatch.tensor.clone(),
             }),
+            ranks: tensors.ranks.iter().map(RankRecipe::of).collect(),
         }
     }
 
@@ -199,6 +211,7 @@ impl LayerRecipe<TensorRef> {
             combine_weights: named(&layer.combine_weights, layer.expert_ids.is_empty()),
             kept: None,
             dispatch: None,
+            ranks: Vec::new(),
         }
     }
 
@@ -219,12 +232,14 @@ impl LayerRecipe<TensorRef> {
     /// The tensors that are needed. Logits only where something has to be computed from them: each output more is one
     /// tensor that ONNX Runtime may not optimise away.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorRef> {
-        let needs_logits = self.gate_probs.is_none() || self.combine_weights.is_none();
+        let weighted = self.combine_weights.is_some() || self.ranks.iter().any(|rank| rank.combine_weights.is_some());
+        let needs_logits = self.gate_probs.is_none() || !weighted;
         let logits = self.gate_logits.as_ref().filter(|_| needs_logits);
         let rest = [&self.gate_probs, &self.expert_ids, &self.combine_weights];
         let kept = self.kept.as_ref().map(|kept| &kept.tensor);
         let dispatch = self.dispatch.as_ref().map(|dispatch| &dispatch.tensor);
-        logits.into_iter().chain(rest.into_iter().flatten()).chain(kept).chain(dispatch)
+        let ranks = self.ranks.iter().flat_map(RankRecipe::tensors);
+        logits.into_iter().chain(rest.into_iter().flatten()).chain(kept).chain(dispatch).chain(ranks)
     }
 
     /// The same of outputs; `output_of` gives the one that shows a tensor, and none for what is not needed.
@@ -244,14 +259,51 @@ impl LayerRecipe<TensorRef> {
             gate_probs: shown(&self.gate_probs),
             expert_ids: shown(&self.expert_ids),
             combine_weights: shown(&self.combine_weights),
-            kept: self.kept.as_ref().and_then(|kept| {
-                let tensor = ShownTensor::new(&kept.tensor, output_of(&kept.tensor)?);
-                Some(Kept { tensor, places_from_end: kept.places_from_end })
-            }),
+            kept: self.kept.as_ref().and_then(|kept| kept.shown(&output_of)),
             dispatch: self.dispatch.as_ref().and_then(|dispatch| {
                 let tensor = ShownTensor::new(&dispatch.tensor, output_of(&dispatch.tensor)?);
                 Some(Dispatch { tensor, tokens_from_end: dispatch.tokens_from_end })
             }),
+            ranks: self.ranks.iter().map(|rank| rank.shown(&output_of)).collect(),
+        }
+    }
+}
+
+impl Kept<TensorRef> {
+    fn of(kept: &KeptRef) -> Self {
+        let places_from_end = kept.place_axis.map(|axis| kept.tensor.shape.len().saturating_sub(axis + 1));
+        Self { tensor: kept.tensor.clone(), places_from_end }
+    }
+
+    fn shown(&self, output_of: impl Fn(&TensorRef) -> Option<String>) -> Option<Kept<ShownTensor>> {
+        let tensor = ShownTensor::new(&self.tensor, output_of(&self.tensor)?);
+        Some(Kept { tensor, places_from_end: self.places_from_end })
+    }
+}
+
+impl RankRecipe<TensorRef> {
+    fn of(rank: &RankTensors) -> Self {
+        Self {
+            expert_ids: rank.expert_ids.clone(),
+            combine_weights: rank.combine_weights.clone(),
+            kept: rank.kept.as_ref().map(Kept::of),
+        }
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = &TensorRef> {
+        let kept = self.kept.as_ref().map(|kept| &kept.tensor);
+        [&self.expert_ids, &self.combine_weights].into_iter().flatten().chain(kept)
+    }
+
+    fn shown(&self, output_of: impl Fn(&TensorRef) -> Option<String>) -> RankRecipe {
+        let shown = |tensor: &Option<TensorRef>| {
+            let tensor = tensor.as_ref()?;
+            Some(ShownTensor::new(tensor, output_of(tensor)?))
+        };
+        RankRecipe {
+            expert_ids: shown(&self.expert_ids),
+            combine_weights: shown(&self.combine_weights),
+            kept: self.kept.as_ref().and_then(|kept| kept.shown(&output_of)),
         }
     }
 }
@@ -263,8 +315,17 @@ impl LayerRecipe {
         let (logits, probs) = (self.gate_logits.is_some(), self.gate_probs.is_some());
         Recomputed {
             gate_probs: logits && !probs && self.num_experts <= MAX_GATED_EXPERTS,
-            choices: (logits || probs) && self.expert_ids.is_none() && self.combine_weights.is_none(),
+            choices: (logits || probs)
+                && self.expert_ids.is_none()
+                && self.combine_weights.is_none()
+                && self.ranks.is_empty(),
         }
+    }
+
+    /// Whether the graph tells for which choices the experts had room.
+    #[must_use]
+    pub fn knows_drops(&self) -> bool {
+        self.kept.is_some() || self.ranks.iter().any(|rank| rank.kept.is_some())
     }
 
     /// The recipe for a run with another k: where the choice is computed again, it is of as many experts.
@@ -286,7 +347,8 @@ impl LayerRecipe {
         let of_one = tokens.per_image.unwrap_or(choices.len() / tokens.batch.max(1)).max(1);
         let of_all = of_one * tokens.batch.max(1);
         let tensors = [&self.expert_ids, &self.combine_weights, &self.gate_logits, &self.gate_probs];
-        let in_loop = tensors.into_iter().flatten().any(|shown| shown.in_loop);
+        let of_ranks = self.ranks.iter().flat_map(|rank| [&rank.expert_ids, &rank.combine_weights]);
+        let in_loop = tensors.into_iter().chain(of_ranks).flatten().any(|shown| shown.in_loop);
         if choices.len() % of_all != 0 || choices.len() > of_all && !in_loop {
             return Err(ReadingError::Shape {
                 name: self.name.clone(),

@@ -5,6 +5,7 @@ use super::experts::{Found, find_experts};
 use super::kinds::{Choice, Picked, Scores};
 use super::names::{node_name, router_name, tensor_ref, weight_len};
 use super::per_image::per_image;
+use super::ranks::ranks;
 use super::region::Regions;
 use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
@@ -14,7 +15,7 @@ use super::scores::{expert_axis, fused_function, product_width, skip_passive};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors};
-use super::walk::Walk;
+use super::walk::{Rank, Walk};
 use super::warnings::warnings;
 use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
 
@@ -257,27 +258,34 @@ impl Plan {
         let chosen = walk.findings.ids.filter(|(ids, _)| !graph.value(*ids).name.is_empty());
         // Of several choices that are made one after the other, no tensor may have all.
         let several = self.main.is_some_and(|main| main.cascaded) && self.named.top_k.is_some_and(|k| k > 1);
-        let chosen = chosen.filter(|(_, axis)| !several || axis.is_some());
+        let of_all = |value: ValueId| !matches!(walk.rank(value), Some(Rank::One(_)));
+        let chosen = chosen.filter(|&(ids, axis)| !several || axis.is_some() && of_all(ids));
         let (ids, weights) = match candidate.half_keys {
             Some((pairs, _)) => pair_tensors(graph, pairs),
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
         };
         let weights = weights.filter(|(_, axis, dense)| !several || *dense || axis.is_some());
-        // What belongs to one of several choices says nothing of the others; then experts without weights would seem to count
-        // in full, so that both are left to be worked out from the logits.
+        // What belongs to one of several choices says nothing of the others.
         let of_one = self.weights.is_some_and(|(_, picked)| picked.of_one) && self.named.top_k != Some(1);
-        let (ids, weights) = if of_one { (None, None) } else { (ids, weights) };
+        let weights = weights.filter(|_| !of_one);
         let soft = || self.probs.map(|(value, scores)| (value, scores.axis, true));
         let weights = weights.or_else(|| soft().filter(|_| self.main.is_none()));
         let k_axis = |value: ValueId, axis: Option<usize>| axis.or(last(value).filter(|_| self.named.top_k != Some(1)));
-        RouterTensors {
+        let mut tensors = RouterTensors {
             gate_logits: logits.map(|root| tensor_ref(graph, root, root_axis(graph, candidate, root), true)),
             gate_probs: self.probs.map(|(value, scores)| tensor_ref(graph, value, scores.axis, true)),
             expert_ids: ids.map(|(value, axis)| tensor_ref(graph, value, k_axis(value, axis), false)),
             combine_weights: weights.map(|(value, axis, dense)| tensor_ref(graph, value, k_axis(value, axis), dense)),
-            kept: ids.and_then(|(ids, _)| kept(graph, walk, ids, self.named.top_k)),
+            kept: ids.and_then(|(ids, _)| kept(graph, walk, ids, self.named.top_k, None)),
             dispatch: if self.slots { dispatch(graph, walk) } else { None },
+            ranks: Vec::new(),
+        };
+        tensors.ranks = ranks(graph, walk, &tensors, self.named.top_k);
+        // Experts without weights would seem to count in full: then both are left to be worked out from the logits.
+        if of_one && tensors.ranks.is_empty() {
+            tensors.expert_ids = None;
         }
+        tensors
     }
 
     fn evidence(&self, graph: &ModelGraph<'_>, candidate: &Candidate, found: &Found) -> Vec<String> {

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Ids { axis: Option<usize> },
     /// One, or zero, per expert or choice.
     Mask(MaskOf),
+    /// Of those that chose an expert, the tokens that it keeps.
+    TokenIds,
     /// How many tokens chose the same expert so far.
     Places,
     /// All scores in descending order.
@@ -151,7 +153,7 @@ pub(super) struct Findings {
     pub ids: Option<(ValueId, Option<usize>)>,
     /// How many of the chosen count, where some of them are cut off.
     pub front: Option<i64>,
-    /// Tensors that tell for which choices there was room: comparisons, and one-hot places with their axis of places.
+    /// Tensors that tell for which choices there was room: comparisons, masks of the tokens that experts keep, and one-hot places with their axis of places.
     pub room: Vec<(ValueId, Option<usize>)>,
     /// Places in the experts' buffers are limited: to so many, where that is fixed.
     pub capacity: Option<Option<usize>>,

@@ -23,6 +23,7 @@ mod kinds;
 mod names;
 mod parameters;
 mod per_image;
+mod ranks;
 mod region;
 mod report;
 mod rule;
@@ -40,7 +41,8 @@ pub use gate_tensors::{GateTensor, GateValues, MAX_EXPERTS, gate_tensors};
 pub use parameters::RunTopK;
 pub use report::{
     Capacity, Confidence, DispatchRef, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss,
-    Parameters, Part, PlaceStep, Priority, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Parameters, Part, PlaceStep, Priority, RankTensors, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef,
+    TopKSource,
 };
 
 pub(super) use names::place;

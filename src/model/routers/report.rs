@@ -209,6 +209,20 @@ pub struct RouterTensors {
     pub kept: Option<KeptRef>,
     /// Of Soft MoE: how slots are mixed of tokens. The combine weights mix them back.
     pub dispatch: Option<DispatchRef>,
+    /// Where the k choices go ways of their own, and no tensor has what all of them have: that of each, the first choice
+    /// first. Empty where the tensors above say all.
+    pub ranks: Vec<RankTensors>,
+}
+
+/// What carries one of a token's choices; `None` where a tensor of all choices has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RankTensors {
+    /// The chosen expert of each token.
+    pub expert_ids: Option<TensorRef>,
+    /// What that expert's output is multiplied with.
+    pub combine_weights: Option<TensorRef>,
+    /// For which tokens it had room.
+    pub kept: Option<KeptRef>,
 }
 
 /// How the slots of a Soft MoE are mixed of tokens: a softmax over the tokens.

@@ -4,14 +4,26 @@ use super::names::tensor_ref;
 use super::report::{DispatchRef, KeptRef, ScoreFunction};
 use super::scores::skip_passive;
 use super::seeds::Candidate;
-use super::walk::Walk;
+use super::walk::{Rank, Walk};
 use crate::model::graph::{ModelGraph, NodeId, ValueId, is_product};
 
 /// The tensor that tells for which of the chosen experts there was room. A comparison says it plainly; one-hot places
-/// without one are all zeros where there is none.
-pub(super) fn kept(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, ids: ValueId, top_k: Option<usize>) -> Option<KeptRef> {
-    let plain = walk.findings.room.iter().rev().filter(|(_, place_axis)| place_axis.is_none());
-    let placed = walk.findings.room.iter().rev().filter(|(_, place_axis)| place_axis.is_some());
+/// without one are all zeros where there is none. With a `rank`, the one of that choice alone, whose `ids` are given.
+pub(super) fn kept(
+    graph: &ModelGraph<'_>,
+    walk: &Walk<'_, '_>,
+    ids: ValueId,
+    top_k: Option<usize>,
+    rank: Option<usize>,
+) -> Option<KeptRef> {
+    let says_all = |value: ValueId| match (rank, walk.rank(value)) {
+        (None, Some(Rank::One(_))) => top_k == Some(1),
+        (None, _) => true,
+        (Some(rank), of) => of == Some(Rank::One(rank)),
+    };
+    let room = || walk.findings.room.iter().rev().filter(|(value, _)| says_all(*value));
+    let plain = room().filter(|(_, place_axis)| place_axis.is_none());
+    let placed = room().filter(|(_, place_axis)| place_axis.is_some());
     plain.chain(placed).find_map(|&(value, place_axis)| {
         let mut shape = graph.shape(value)?.to_vec();
         if let Some(axis) = place_axis {

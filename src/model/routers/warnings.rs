@@ -43,7 +43,10 @@ pub(super) fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> V
                 .to_owned(),
         );
     }
-    if router.tensors.expert_ids.is_none() && walk.findings.choices.iter().any(|choice| choice.cascaded) {
+    if router.tensors.expert_ids.is_none()
+        && router.tensors.ranks.is_empty()
+        && walk.findings.choices.iter().any(|choice| choice.cascaded)
+    {
         warnings.push(
             "The choices are made one after the other, and no tensor lists all of them: the chosen experts are not shown."
                 .to_owned(),

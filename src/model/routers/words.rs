@@ -1,8 +1,8 @@
 //! What the finder found, in words: one place, so that the commands and the window call a rule by the same name.
 
 use super::report::{
-    Capacity, Confidence, ExpertForm, GatingRule, LookedAt, Parameters, Priority, Router, RouterReport, RouterTensors,
-    ScoreFunction, TensorRef, TopKSource,
+    Capacity, Confidence, ExpertForm, GatingRule, LookedAt, Parameters, Priority, RankTensors, Router, RouterReport,
+    RouterTensors, ScoreFunction, TensorRef, TopKSource,
 };
 use crate::model::elements::element_name;
 use std::fmt;
@@ -196,7 +196,22 @@ impl RouterTensors {
         ];
         let kept = self.kept.as_ref().map(|kept| ("room for the choices", &kept.tensor));
         let dispatch = self.dispatch.as_ref().map(|dispatch| ("dispatch weights", &dispatch.tensor));
-        all.into_iter().filter_map(|(what, tensor)| Some((what, tensor.as_ref()?))).chain(kept).chain(dispatch)
+        let ranks = self.ranks.iter().flat_map(RankTensors::named);
+        all.into_iter()
+            .filter_map(|(what, tensor)| Some((what, tensor.as_ref()?)))
+            .chain(kept)
+            .chain(dispatch)
+            .chain(ranks)
+    }
+}
+
+impl RankTensors {
+    fn named(&self) -> impl Iterator<Item = (&'static str, &TensorRef)> {
+        let kept = self.kept.as_ref().map(|kept| ("room for one choice", &kept.tensor));
+        let ids = self.expert_ids.as_ref().map(|tensor| ("expert ids of one choice", tensor));
+        ids.into_iter()
+            .chain(self.combine_weights.as_ref().map(|tensor| ("combine weights of one choice", tensor)))
+            .chain(kept)
     }
 }
 

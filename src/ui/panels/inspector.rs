@@ -152,7 +152,7 @@ fn expert_row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, layer: &LayerRouting, patch: Pa
 /// Whether the graph tells for which choices the experts of the layer on screen had room.
 fn knows_drops(ctx: &ViewCtx<'_>) -> bool {
     match ctx.state.shown_source().map(|layer| &layer.source) {
-        Some(LayerSource::Read(recipe)) => recipe.kept.is_some(),
+        Some(LayerSource::Read(recipe)) => recipe.knows_drops(),
         Some(LayerSource::Declared) | None => false,
     }
 }

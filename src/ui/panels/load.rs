@@ -1,6 +1,7 @@
 //! How evenly the experts of one layer are loaded: a chart and its numbers.
 
-use crate::analysis::{LayerStats, Outcome};
+use crate::analysis::{LayerSource, LayerStats, Outcome};
+use crate::model::routers::GatingRule;
 use crate::routing::{ExpertIdx, LayerBalance, LayerRouting};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
@@ -49,12 +50,12 @@ fn shared_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, patches: usize) {
 /// is the choice before anything was dropped.
 fn unknown_drops_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     let (Some(layer), Some(shown)) = (ctx.state.shown_source(), ctx.state.shown()) else { return };
-    if !layer.recomputed().choices {
+    if matches!(&layer.source, LayerSource::Read(recipe) if recipe.knows_drops()) {
         return;
     }
     let mut routers = shown.model.routers.routers.iter();
     let router = routers.find(|router| layer.card.router.as_ref() == Some(&router.name));
-    if router.is_some_and(|router| router.capacity.is_some()) {
+    if router.is_some_and(|router| router.capacity.is_some() && router.rule != GatingRule::ExpertChoice) {
         ui.colored_label(ui.visuals().warn_fg_color, "Which choices were dropped is not known").on_hover_text(
             "Its experts take a limited number of tokens, but the graph has no tensor that lists the choices with what became \
              of them. Shown is what each token chose before anything was dropped",

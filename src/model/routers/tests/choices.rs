@@ -3,7 +3,7 @@
 use super::moe::{D, E, H, T, dense, expert, gate, gathered, looped, softmax_top_2};
 use super::only;
 use crate::model::graph::testing::{Sketch, node, with_ints};
-use crate::model::routers::{Capacity, GatingRule, KeptRef, Priority, Router};
+use crate::model::routers::{Capacity, GatingRule, KeptRef, Priority, Router, TensorRef};
 
 /// Training needs the next best, too; what counts is what is left after it was cut off.
 #[test]
@@ -55,7 +55,67 @@ fn two_arg_maxes_one_after_the_other() {
     let router = only(sketch);
     assert_eq!((router.rule, router.top_k), (GatingRule::SoftmaxThenTopKRenormalized, Some(2)));
     assert_eq!((&router.tensors.expert_ids, &router.tensors.kept), (&None, &None));
-    assert!(router.warnings.iter().any(|warning| warning.contains("no tensor lists all")), "{:?}", router.warnings);
+    let name = |tensor: &Option<TensorRef>| tensor.as_ref().unwrap().name.clone();
+    let ranks = router.tensors.ranks.iter().map(|rank| [name(&rank.expert_ids), name(&rank.combine_weights)]);
+    assert_eq!(ranks.collect::<Vec<_>>(), [["first", "w1"], ["second", "w2"]]);
+    assert!(router.warnings.iter().all(|warning| !warning.contains("no tensor lists all")), "{:?}", router.warnings);
+}
+
+/// Tutel: a top-k taken apart, whose second choices stand behind all first ones. Each choice has its weight and its room.
+fn taken_apart(limit: impl Fn(&mut Sketch)) -> Router {
+    let mut sketch = gate();
+    softmax_top_2(&mut sketch);
+    sketch.int("depth", E);
+    sketch.weight("off_on", &[2]);
+    sketch.ints("one", &[1]);
+    sketch.ints("tokens", &[0]);
+    limit(&mut sketch);
+    sketch.op("Split", "i", "i1 i2", &[("axis", -1), ("num_outputs", 2)]);
+    sketch.ints("flat", &[-1]);
+    for n in ["1", "2"] {
+        sketch.op("Reshape", &format!("i{n} flat"), &format!("e{n}"), &[]);
+        sketch.op("OneHot", &format!("e{n} depth off_on"), &format!("m{n}"), &[]);
+        sketch.einsum("te,te->t", &format!("p m{n}"), &format!("g{n}"));
+        sketch.op("CumSum", &format!("m{n} tokens"), &format!("c{n}"), &[]);
+    }
+    sketch.op("ReduceSum", "m1 tokens", "before", &[("keepdims", 1)]);
+    sketch.op("Add", "before c2", "behind", &[]);
+    for (n, places) in [("1", "c1"), ("2", "behind")] {
+        sketch.op("Mul", &format!("{places} m{n}"), &format!("own{n}"), &[]);
+        sketch.op("ReduceSum", &format!("own{n} one"), &format!("place{n}"), &[("keepdims", 0)]);
+        sketch.op("LessOrEqual", &format!("place{n} room"), &format!("fits{n}"), &[]);
+        sketch.op("Cast", &format!("fits{n}"), &format!("f{n}"), &[("to", 1)]);
+        sketch.op("Mul", &format!("g{n} f{n}"), &format!("w{n}"), &[]);
+        sketch.op("Unsqueeze", &format!("w{n} one"), &format!("u{n}"), &[]);
+        sketch.op("Mul", &format!("u{n} m{n}"), &format!("d{n}"), &[]);
+    }
+    sketch.op("Add", "d1 d2", "spread", &[]);
+    dense(&mut sketch, "spread");
+    only(sketch)
+}
+
+#[test]
+fn the_room_of_each_choice_by_itself() {
+    let constant = |sketch: &mut Sketch| sketch.scalar("room", 3.0);
+    // T · 1.25 / E, worked out while the model runs.
+    let computed = |sketch: &mut Sketch| {
+        sketch.op("ReduceSum", "p", "all", &[("keepdims", 0)]);
+        sketch.scalar("share", 0.25);
+        sketch.op("Mul", "all share", "places", &[]);
+        sketch.op("Ceil", "places", "room", &[]);
+    };
+    for (limit, per_expert) in [(&constant as &dyn Fn(&mut Sketch), Some(3)), (&computed, None)] {
+        let router = taken_apart(limit);
+        assert_eq!(router.capacity.map(|capacity| capacity.per_expert), Some(per_expert));
+        assert_eq!(router.tensors.expert_ids.as_ref().unwrap().name, "i", "all choices are in one tensor");
+        assert_eq!((&router.tensors.combine_weights, &router.tensors.kept), (&None, &None));
+        let names = router.tensors.ranks.iter().map(|rank| {
+            assert_eq!(rank.expert_ids, None);
+            let weights = rank.combine_weights.as_ref().unwrap().name.clone();
+            (weights, rank.kept.as_ref().unwrap().tensor.name.clone())
+        });
+        assert_eq!(names.collect::<Vec<_>>(), [("g1".into(), "fits1".into()), ("g2".into(), "fits2".into())]);
+    }
 }
 
 /// Softmax, top 2, how many tokens chose the same expert before, and experts on what they have room for.

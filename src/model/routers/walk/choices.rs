@@ -1,6 +1,6 @@
 //! Choices: top-k, arg-max, and the softmax around them.
 
-use super::super::kinds::{Choice, Kind, MaskOf, Picked, Scores};
+use super::super::kinds::{Choice, Counted, Kind, MaskOf, Picked, Scores};
 use super::super::report::{Groups, ScoreFunction};
 use super::{Walk, picked};
 use crate::model::graph::{Node, NodeId, ValueId};
@@ -26,8 +26,21 @@ impl<'a> Walk<'_, 'a> {
                 Kind::Other
             }
             (Some(Kind::GroupScores), _) => Kind::GroupIds,
+            (Some(Kind::Picked(picked)), _) if picked.dense => self.keep_tokens(node, picked, output),
             _ => Kind::Other,
         }
+    }
+
+    /// Of the tokens that chose it, each expert keeps the best (Megatron-Core).
+    fn keep_tokens(&mut self, node: &Node<'a>, picked: Picked, output: usize) -> Kind {
+        let (Some(mask), Some(axis)) = (node.input(0), self.axis_of(node, -1)) else { return Kind::Other };
+        if output == 0 || picked.axis.is_none() || picked.axis == Some(axis) {
+            return Kind::Other;
+        }
+        let per_expert = node.input(1).and_then(|k| self.graph.const_int(k)).and_then(|k| usize::try_from(k).ok());
+        self.findings.capacity = self.findings.capacity.or(Some(per_expert));
+        self.findings.counted = self.findings.counted.or(Some(Counted { mask, axis, is_sorted: true }));
+        Kind::TokenIds
     }
 
     fn choose_experts(&mut self, id: NodeId, node: &Node<'a>, scores: Scores) -> Kind {

@@ -3,11 +3,13 @@
 mod arithmetic;
 mod choices;
 mod places;
+mod ranks;
 
 use super::kinds::{Counted, Findings, Kind, MaskOf, Picked, Scores};
 use super::report::ScoreFunction;
 use super::scores::{fused_function, is_passive, skip_passive};
 use crate::model::graph::{FastMap, FastSet, ModelGraph, Node, NodeId, ValueId, is_product, normal_axis};
+pub(super) use ranks::Rank;
 use std::collections::BTreeSet;
 
 /// A router computes few values; an unrolled one has some for each expert.
@@ -22,6 +24,8 @@ pub(super) struct Walk<'g, 'a> {
     inside: BTreeSet<NodeId>,
     /// What has its tokens in another order than the logits: batch priority routing sorts them, and puts them back.
     sorted: FastSet<ValueId>,
+    /// What belongs to one of several choices, or to some of them.
+    ranks: FastMap<ValueId, Rank>,
     pub findings: Findings,
 }
 
@@ -39,6 +43,7 @@ impl<'g, 'a> Walk<'g, 'a> {
             kinds: FastMap::default(),
             inside: BTreeSet::new(),
             sorted: FastSet::default(),
+            ranks: FastMap::default(),
             findings: Findings::default(),
         };
         let mut waiting = BTreeSet::new();
@@ -69,6 +74,7 @@ impl<'g, 'a> Walk<'g, 'a> {
                     let kind = walk.kind_of(id, node, n, output);
                     walk.kinds.insert(output, kind);
                     walk.note(output, kind);
+                    walk.note_rank(node, n, output);
                 }
                 waiting.extend(graph.data_consumers(output));
             }
@@ -234,12 +240,23 @@ impl<'g, 'a> Walk<'g, 'a> {
     /// What the experts' outputs are multiplied with: the last that was made of what was picked. Spreading it over all
     /// experts changes nothing in it, so that one weight per choice is preferred to that.
     pub(super) fn weights(&self) -> Option<(ValueId, Picked)> {
+        self.last_picked(|_, _| true)
+    }
+
+    /// The same of one of several choices, each of which has weights of its own.
+    pub(super) fn weights_of_rank(&self, rank: usize) -> Option<ValueId> {
+        let is_its_own =
+            |value, picked: Picked| !picked.dense && picked.axis.is_none() && self.rank(value) == Some(Rank::One(rank));
+        self.last_picked(is_its_own).map(|(value, _)| value)
+    }
+
+    fn last_picked(&self, counts: impl Fn(ValueId, Picked) -> bool) -> Option<(ValueId, Picked)> {
         let of_top_k = self.findings.choices.iter().any(|choice| self.graph.node(choice.node).op == "TopK");
         let mut best: Option<(ValueId, Picked)> = None;
         for &output in self.nodes().flat_map(|id| &self.graph.node(id).outputs) {
             let Some(Kind::Picked(picked)) = self.kind(output) else { continue };
             let used = self.graph.value(output).is_output || !self.graph.consumers(output).is_empty();
-            if !used || picked.of_max && of_top_k || !self.has_all_choices(output, picked) {
+            if !used || !counts(output, picked) || picked.of_max && of_top_k || !self.has_all_choices(output, picked) {
                 continue;
             }
             let better = best.is_none_or(|(_, known)| {

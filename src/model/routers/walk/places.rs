@@ -145,6 +145,10 @@ impl<'a> Walk<'_, 'a> {
             (None, Some(Kind::SortedIds), Some(mask @ Kind::Mask(_))) => mask,
             (None, Some(Kind::Ids { axis }), _) => Kind::Mask(self.mask_of_ids(node.input(1), axis)),
             (None, Some(Kind::GroupIds), None) => Kind::Mask(MaskOf::Groups),
+            (None, Some(Kind::TokenIds), None) => {
+                self.note_room(value, None);
+                Kind::Mask(MaskOf::Room)
+            }
             (None, Some(_), Some(Kind::Mask(mask))) => Kind::Mask(mask),
             _ => Kind::Other,
         }
@@ -202,6 +206,9 @@ impl<'a> Walk<'_, 'a> {
             (Some(Kind::Places), None) if node.op == "Equal" => self.slots(self.graph.num_elements(b), value),
             (Some(Kind::Places), None) => self.room(b, value),
             (None, Some(Kind::Places)) => self.room(a, value),
+            // The limit is computed from the number of tokens.
+            (Some(Kind::Places), Some(Kind::Other)) if node.op != "Equal" => self.room(b, value),
+            (Some(Kind::Other), Some(Kind::Places)) if node.op != "Equal" => self.room(a, value),
             (Some(Kind::Cumulated), _) | (_, Some(Kind::Cumulated)) => Kind::Mask(MaskOf::Cumulated),
             (Some(Kind::Scores(_)), Some(Kind::Other | Kind::Picked(_))) => Kind::Mask(MaskOf::Choice),
             (Some(Kind::Other | Kind::Picked(_)), Some(Kind::Scores(_))) => Kind::Mask(MaskOf::Choice),
@@ -219,11 +226,13 @@ impl<'a> Walk<'_, 'a> {
         Kind::Mask(if is_one_hot { self.mask_of_ids(Some(ids), axis) } else { MaskOf::Choice })
     }
 
-    /// Places are compared with a constant: counted from 1 or from 0, exporters write it as the number that has room.
+    /// Places are compared with a constant: counted from 1 or from 0, exporters write it as the number that has room,
+    /// unless they compute it from the number of tokens.
     pub(super) fn room(&mut self, limit: ValueId, value: ValueId) -> Kind {
+        let constant = self.graph.const_scalar(limit);
         // Comparing with zero asks whether there is a place at all.
-        if let Some(limit) = self.graph.const_scalar(limit).filter(|&limit| limit >= 1.0) {
-            self.findings.capacity = self.findings.capacity.or(Some(Some(limit as usize)));
+        if constant.is_none_or(|limit| limit >= 1.0) {
+            self.findings.capacity = self.findings.capacity.or(Some(constant.map(|limit| limit as usize)));
             self.note_room(value, None);
         }
         Kind::Mask(MaskOf::Room)
