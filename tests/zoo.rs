@@ -181,7 +181,7 @@ fn what_is_found_computes_what_pytorch_computed() {
                         let at = [input, number, rank];
                         match compare_rank(&mut golden, at, truth, role, (tensor, values), place_axis) {
                             Ok(()) => {
-                                *compared.entry(if role == "kept" { role } else { "of one choice" }).or_default() += 1
+                                *compared.entry(if role == "kept" { role } else { "of one choice" }).or_default() += 1;
                             }
                             Err(fault) => faults.push(format!("{} {} input {input}: {fault}", row.name, router.name)),
                         }

@@ -1,7 +1,8 @@
 """Rules and graphs that are rarer still: gates without a softmax, experts without weights, experts in one wide layer.
 
 ReMoE (Wang et al. 2025): the gate's positive logits are the weights, and whatever is negative is not chosen.
-MoE++ (Jin et al. 2025): some experts have no weights: they give nothing, or what they were given.
+MoE++ (Jin et al. 2025): some experts have no weights: they give nothing, or what they were given; constant ones mix a vector
+of their own with that.
 Mixture of heads (Jin et al. 2024): the experts are the heads of one attention, blocks of its last layer.
 LoRA mixtures: low-rank experts beside a layer, all of them in two matrices.
 Distances: the nearer an expert's vector, the more it counts.
@@ -85,6 +86,35 @@ class MoePlusPlus(nn.Module):
             rows = flat[token]
             each = self.experts[e](rows) if e < EXPERTS - 2 else rows
             out = out.index_add(0, token, each * routing.combine_weights[token, rank, None])
+        return out.view(x.shape)
+
+
+class Constant(nn.Module):
+    """α₁ x + α₂ v, α = softmax(W x)."""
+
+    def __init__(self):
+        super().__init__()
+        self.vector, self.alpha = nn.Parameter(torch.randn(DIM)), nn.Linear(DIM, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        alpha = self.alpha(x).softmax(-1)
+        return alpha[:, :1] * x + alpha[:, 1:] * self.vector
+
+
+class MoePlusPlusConstant(MoePlusPlus):
+    """Three networks, one expert that gives nothing, one that copies, and a constant one."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = nn.ModuleList([Mlp(DIM, HIDDEN), Mlp(DIM, HIDDEN), Mlp(DIM, HIDDEN), nn.Identity(), Constant()])
+        self.numbers = [0, 1, 2, 4, 5]
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, DIM)
+        routing, out = self.router(flat), torch.zeros_like(flat)
+        for e, expert in zip(self.numbers, self.experts, strict=True):
+            token, rank = torch.where(routing.expert_ids == e)
+            out = out.index_add(0, token, expert(flat[token]) * routing.combine_weights[token, rank, None])
         return out.view(x.shape)
 
 
@@ -179,6 +209,18 @@ add(
     notes="Experts 0 to 3 are networks, 4 gives nothing, 5 copies.",
     known_limits="The expert that gives nothing is nowhere in the graph.",
 )
+for name, exporter, opset in (("moe-plus-plus-constant", "torchscript", 17), ("moe-plus-plus-constant-dynamo", "dynamo", None)):
+    add(
+        name=name,
+        title="Constant experts, " + exporter,
+        paper="Jin et al.: MoE++ (ICLR 2025), arXiv:2410.07348",
+        rule_text=TEXT,
+        exporter=exporter,
+        opset=opset,
+        build=lambda: vit(MoePlusPlusConstant),
+        notes="Experts 0 to 2 are networks, 3 gives nothing, 4 copies, 5 mixes a vector with what it is given.",
+        known_limits="The expert that gives nothing is nowhere in the graph.",
+    )
 add(
     name="mixture-of-heads",
     title="The heads of an attention as experts",

@@ -313,10 +313,10 @@ impl Plan {
     }
 }
 
-/// Whether an export lost experts: some before the last one, or the last ones where all have weights. A zero expert, which
-/// leaves no trace, stands behind those with weights and beside others without.
+/// Whether an export lost experts: some among the networks, or the last ones where all are networks. A zero expert, which
+/// leaves no trace, stands before or behind those, and beside others that are none.
 pub(super) fn lost_experts(found: &Found, num_experts: usize) -> bool {
-    let is_short = found.count < num_experts && found.without_weights == 0;
+    let is_short = found.count < num_experts && found.without_weights + found.constants == 0;
     found.form == ExpertForm::Branches && (is_short || found.has_gaps)
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Branches {
     pub has_gaps: bool,
     /// Experts that only pass on, scale or leave out what they are given: they have no weights.
     pub without_weights: usize,
+    /// Experts that mix a vector of their own with what they are given.
+    pub constants: usize,
     /// What tells two experts apart beside the numbers in their weights.
     pub unlike: Option<Unlike>,
 }
@@ -270,9 +272,18 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
         if weights.len() < 2 && !lone {
             return None;
         }
-        let (unlike, without_weights) = (self.unlike(&weights), self.without_weights(&weights));
-        let last = weights.keys().max().copied().unwrap_or(0);
-        let has_gaps = (0..last).any(|label| !weights.contains_key(&label) && !without_weights.contains(&label));
+        let (constants, without_weights) = (self.constants(&weights), self.without_weights(&weights));
+        let networks = || weights.iter().filter(|(label, _)| !constants.contains(label));
+        let unlike = self.unlike(networks().map(|(_, own)| own));
+        let labels = || networks().map(|(&label, _)| label);
+        // An expert that gives nothing has no branch: where others are no networks either, it stands beside these.
+        let first = if constants.is_empty() && without_weights.is_empty() { 0 } else { labels().min().unwrap_or(0) };
+        let last = labels().max().unwrap_or(0);
+        let is_there = |label: i64| weights.contains_key(&label) || without_weights.contains(&label);
+        // Several that are missing were rather lost.
+        let highest = weights.keys().max().copied().unwrap_or(0);
+        let has_gaps =
+            (first..last).any(|label| !is_there(label)) || (0..highest).filter(|&label| !is_there(label)).count() > 1;
         let highest = weights.keys().max().map_or(0, |&label| label + 1);
         let width = widths.iter().copied().find(|&width| width >= highest).unwrap_or(highest);
         Some(Branches {
@@ -284,6 +295,7 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             fixes_rows: executed_when_chosen && self.fixes_rows(),
             has_gaps: has_gaps && !self.by_hit,
             without_weights: if self.by_hit { 0 } else { without_weights.len() },
+            constants: if self.by_hit { 0 } else { constants.len() },
             unlike,
         })
     }
@@ -326,17 +338,32 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
     }
 
     /// The first two experts whose weights have other sizes, or are used by other operators.
-    fn unlike(&self, weights: &BTreeMap<i64, Vec<(ValueId, &str)>>) -> Option<Unlike> {
+    fn unlike<'w>(&self, weights: impl Iterator<Item = &'w Vec<(ValueId, &'w str)>>) -> Option<Unlike> {
         let built = |own: &Vec<(ValueId, &str)>| {
             let sizes = |weight| self.graph.shape(weight).map_or_else(Vec::new, <[i64]>::to_vec);
             let mut built: Vec<_> = own.iter().map(|&(weight, op)| (op.to_owned(), sizes(weight))).collect();
             built.sort();
             built
         };
-        let mut experts = weights.values().map(built);
+        let mut experts = weights.map(built);
         let first = experts.next()?;
         let (other, built) = experts.enumerate().find(|(_, built)| *built != first)?;
         Some(Unlike { experts: [0, other + 1], weights: [first, built] })
+    }
+
+    /// Experts that are α₁ x + α₂ v with a vector v and a gate for α of their own (the constant experts of MoE++), beside others
+    /// that are networks.
+    fn constants(&self, weights: &BTreeMap<i64, Vec<(ValueId, &str)>>) -> BTreeSet<i64> {
+        let is_constant = |own: &[(ValueId, &str)]| {
+            let shapes = || own.iter().map(|&(weight, _)| self.graph.shape(weight).unwrap_or_default());
+            let is_vector = |shape: &[i64]| shape.iter().filter(|&&size| size > 1).count() == 1;
+            let mut matrices = shapes().filter(|shape| shape.iter().filter(|&&size| size > 1).count() > 1);
+            let is_gate = matrices.next().is_some_and(|shape| shape.contains(&2)) && matrices.next().is_none();
+            is_gate && shapes().any(is_vector)
+        };
+        let constants: BTreeSet<i64> =
+            weights.iter().filter(|(_, own)| is_constant(own)).map(|(&label, _)| label).collect();
+        if constants.len() == weights.len() { BTreeSet::new() } else { constants }
     }
 
     /// Experts that the router picks tokens or weights for although nothing of theirs is multiplied (MoE++: Jin et al.

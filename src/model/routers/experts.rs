@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub has_gaps: bool,
     /// Of `count`, those that have no weights.
     pub without_weights: usize,
+    /// Of `count`, those that mix a vector of their own with what they are given.
+    pub constants: usize,
     pub unlike: Option<Unlike>,
 }
 
@@ -194,6 +196,7 @@ fn tensors(
         fixes_rows: false,
         has_gaps: false,
         without_weights: 0,
+        constants: 0,
         unlike: None,
     }
 }
@@ -211,6 +214,7 @@ fn of_branches(branches: Branches, region: Region) -> Found {
         fixes_rows: branches.fixes_rows,
         has_gaps: branches.has_gaps,
         without_weights: branches.without_weights,
+        constants: branches.constants,
         unlike: branches.unlike,
     }
 }

@@ -31,11 +31,8 @@ pub(super) fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> V
             found.count
         ));
     }
-    if found.without_weights > 0 && !found.has_gaps {
-        warnings.push(format!(
-            "{} of {width} experts have weights; the others only pass on, scale or drop what they are given.",
-            found.count - found.without_weights
-        ));
+    if found.without_weights + found.constants > 0 && !found.has_gaps {
+        warnings.push(without_network(found, width));
     }
     if router.experts.all_executed && router.top_k.is_some_and(|k| k < width) {
         warnings.push(
@@ -61,6 +58,24 @@ pub(super) fn warnings(router: &Router, walk: &Walk<'_, '_>, found: &Found) -> V
     }
     warnings.extend(found.unlike.as_ref().map(unlike));
     warnings
+}
+
+/// Of experts that are no networks, what they are (MoE++: Jin et al. 2025).
+fn without_network(found: &Found, width: usize) -> String {
+    let networks = found.count - found.without_weights - found.constants;
+    let mut others = vec![format!("{networks} of {width} experts are networks")];
+    if found.constants > 0 {
+        others.push(format!("{} mix a vector of their own with what they are given", found.constants));
+    }
+    if found.without_weights > 0 {
+        others.push(format!("{} only pass on, scale or drop what they are given", found.without_weights));
+    }
+    if found.count < width {
+        let missing = width - found.count;
+        others
+            .push(format!("{missing} left no trace in the graph: such an expert gives nothing, or the export lost it"));
+    }
+    others.join("; ") + "."
 }
 
 /// What tells two experts apart, and what that means for whoever looks at the pictures.
