@@ -6,6 +6,7 @@ use crate::routing::LayerIdx;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{RADIUS, space};
+use crate::ui::names::first_upper;
 use egui::text::{LayoutJob, TextWrapping};
 use egui::{Align2, Color32, Rect, Role, Sense, TextStyle, Ui, WidgetInfo, pos2, vec2};
 
@@ -44,7 +45,7 @@ pub(super) fn heading_ui(ui: &mut Ui, [name, flipped, chart, _, end]: [f32; 5]) 
 pub(super) fn row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, (at, layer): (usize, &LayerSum), columns: [f32; 5]) {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), Sense::click());
     let current = ctx.state.view.layer == LayerIdx(at);
-    let told = sentence(at, layer);
+    let told = sentence(&ctx.state.layer_title(LayerIdx(at)), layer);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, current, &told));
     if response.clicked() {
         ctx.send(Command::SelectLayer(LayerIdx(at)));
@@ -55,7 +56,7 @@ pub(super) fn row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, (at, layer): (usize, &Layer
             let fill = ui.style().interact_selectable(&response, current).bg_fill;
             ui.painter().rect_filled(rect, RADIUS, fill);
         }
-        paint_row(ui, rect, (at, layer), columns, color);
+        paint_row(ui, rect, (ctx.state.results.outline().number(LayerIdx(at)), layer), columns, color);
     }
     response.on_hover_text(told);
 }
@@ -63,12 +64,12 @@ pub(super) fn row_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, (at, layer): (usize, &Layer
 fn paint_row(
     ui: &Ui,
     rect: Rect,
-    (at, layer): (usize, &LayerSum),
+    (number, layer): (usize, &LayerSum),
     [name, flipped, chart, _, end]: [f32; 5],
     color: Color32,
 ) {
     let font = TextStyle::Body.resolve(ui.style());
-    let mut job = LayoutJob::simple_singleline(format!("{}  {}", at + 1, layer.name), font.clone(), color);
+    let mut job = LayoutJob::simple_singleline(format!("{number}  {}", layer.name), font.clone(), color);
     job.wrap = TextWrapping::truncate_at_width(flipped - name - space::S);
     let galley = ui.painter().layout_job(job);
     ui.painter().galley(pos2(rect.left() + name, rect.center().y - galley.size().y / 2.0), galley, color);
@@ -100,13 +101,13 @@ fn paint_bins(ui: &Ui, rect: Rect, bins: &[MarginBin]) {
     }
 }
 
-/// Everything that the row shows.
-fn sentence(at: usize, layer: &LayerSum) -> String {
+/// Everything that the row of a layer of this title shows.
+fn sentence(title: &str, layer: &LayerSum) -> String {
     let bins = layer.by_margin.iter().filter(|bin| bin.patches > 0).map(bin_text);
     let bins: Vec<String> = bins.collect();
     format!(
-        "Layer {}: {} of {} patches changed experts; by margin: {}; gates differ by {} at most",
-        at + 1,
+        "{}: {} of {} patches changed experts; by margin: {}; gates differ by {} at most",
+        first_upper(title),
         layer.flipped,
         layer.patches,
         bins.join(", "),

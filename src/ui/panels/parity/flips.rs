@@ -7,6 +7,7 @@ use crate::routing::{ExpertIdx, LayerIdx, PatchGrid};
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
 use crate::ui::design::{self, space};
+use crate::ui::names::first_upper;
 use egui::{Label, ScrollArea, TextStyle, Ui};
 
 /// Most height of each of the lists, in points.
@@ -54,7 +55,7 @@ pub(super) fn flips_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
     }
     list_ui(ui, "parity flips", parity.num_flips(), |ui, at| {
         let Some((layer, flip)) = nth_flip(parity, at) else { return };
-        let text = flip_text(layer, flip, shown.analysis.grid(layer));
+        let text = flip_text(&ctx.state.layer_title(layer), flip, shown.analysis.grid(layer));
         let picked = ctx.state.view.layer == layer && ctx.state.view.pinned == Some(flip.patch);
         if ui.selectable_label(picked, text).on_hover_text("Show this patch in the picture").clicked() {
             ctx.send(Command::ShowPatch { layer, patch: flip.patch });
@@ -73,7 +74,7 @@ fn nth_flip(parity: &Parity, mut at: usize) -> Option<(LayerIdx, &Flip)> {
     None
 }
 
-fn flip_text(layer: LayerIdx, flip: &Flip, grid: Option<PatchGrid>) -> String {
+fn flip_text(layer: &str, flip: &Flip, grid: Option<PatchGrid>) -> String {
     let experts = |experts: &[ExpertIdx]| {
         let experts: Vec<String> = experts.iter().map(|expert| expert.0.to_string()).collect();
         experts.join(" ")
@@ -86,7 +87,7 @@ fn flip_text(layer: LayerIdx, flip: &Flip, grid: Option<PatchGrid>) -> String {
         },
     );
     let (from, to) = (experts(&flip.from), experts(&flip.to));
-    format!("Layer {} · {place}: experts {from} → {to} · margin {:.1e}", layer.0 + 1, flip.margin)
+    format!("{} · {place}: experts {from} → {to} · margin {:.1e}", first_upper(layer), flip.margin)
 }
 
 /// Rows of text, of which only those in view are laid out.

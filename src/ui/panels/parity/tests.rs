@@ -32,6 +32,19 @@ fn parity(state: &AppState, other: [[i64; 4]; 2]) -> Parity {
     Parity::of(reference, &changed).unwrap()
 }
 
+/// The state after a comparison in which one patch of the first layer and two of the second changed.
+fn compared(mut state: AppState) -> AppState {
+    let (image, top_k) = (state.shown().unwrap().image, state.shown().unwrap().analysis.top_k);
+    state.model.open = Some(Arc::clone(&state.shown().unwrap().model));
+    state.apply(Command::StartParity(Execution::on(Provider::WebGpu)));
+    state.parity.wish.as_mut().unwrap().top_k = top_k;
+    let found = parity(&state, [[0, 0, 0, 1], [0, 1, 1, 0]]);
+    for event in [ComparisonEvent::Ready, ComparisonEvent::Compared(image, found), ComparisonEvent::Done] {
+        state.parity.hear(event);
+    }
+    state
+}
+
 fn view(state: AppState) -> Alone {
     Alone::new(state, ParityUi::default(), |ui, ctx, local| parity_ui(ui, ctx, local))
 }
@@ -77,16 +90,7 @@ fn what_is_chosen_is_asked_for_and_can_be_stopped() {
 
 #[test]
 fn flips_are_shown_by_margin_and_a_click_leads_to_the_patch() {
-    let mut state = state();
-    let (image, top_k) = (state.shown().unwrap().image, state.shown().unwrap().analysis.top_k);
-    let execution = Execution::on(Provider::WebGpu);
-    state.model.open = Some(Arc::clone(&state.shown().unwrap().model));
-    state.apply(Command::StartParity(execution));
-    state.parity.wish.as_mut().unwrap().top_k = top_k;
-    let found = parity(&state, [[0, 0, 0, 1], [0, 1, 1, 0]]);
-    for event in [ComparisonEvent::Ready, ComparisonEvent::Compared(image, found), ComparisonEvent::Done] {
-        state.parity.hear(event);
-    }
+    let state = compared(state());
     let mut view = view(state);
     assert!(view.has("1 image: 3 of 8 patches of 2 layers changed experts; logits differ by 2.5e-1 at most"));
     assert!(view.has("The CPU against WebGPU"));
@@ -101,6 +105,18 @@ fn flips_are_shown_by_margin_and_a_click_leads_to_the_patch() {
     view.state().parity.wish.as_mut().unwrap().top_k = Some(7);
     view.harness.run_steps(2);
     assert!(view.has("This image was not compared at this top-k"));
+}
+
+#[test]
+fn layers_are_counted_as_in_the_list_of_layers() {
+    let mut state = state();
+    let mut outcome = state.shown().unwrap().clone();
+    let places = &mut Arc::make_mut(&mut outcome.analysis).places;
+    places[1].source = places[0].source;
+    state.results.show(outcome);
+    let view = view(compared(state));
+    view.harness.get_by_label("Layer 1 · iteration 2 of 2 · patch (0, 1): experts 0 → 1 · margin 2.0e-2");
+    assert!(view.has("Layer 1 · iteration 2 of 2: 2 of 4 patches changed experts"));
 }
 
 #[test]
