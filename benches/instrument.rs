@@ -9,11 +9,12 @@
 
 use bytes::Bytes;
 use moescope::engine::{EditedModel, Engine, EngineOptions, Execution, LoadRequest, Provider};
+use moescope::model::graph::Indexed;
 use moescope::model::proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use moescope::model::routers::routers_of;
+use moescope::model::routers::routers_in;
 use moescope::model::{InstrumentPlan, decode_model, instrument, map_file};
 use prost::Message;
 use std::process::ExitCode;
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
     std::fs::write(&path, mixtures().encode_to_vec()).expect("the model is written");
     let file = map_file(&path).expect("the file is mapped");
     let model = decode_model(&path, &file).expect("the model is decoded");
-    let report = routers_of(&model);
+    let indexed = Indexed::new(&model);
+    let report = routers_in(&indexed);
     assert_eq!(report.routers.len(), BLOCKS);
     let ids = report.routers.iter().filter_map(|router| router.tensors.expert_ids.clone()).collect();
     let plan = InstrumentPlan::everything(ids);
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     let mut edited = Bytes::new();
     let editing = median((0..TURNS).map(|_| {
         let started = Instant::now();
-        let instrumented = instrument(&model, &file, &path, &report, &plan).expect("the model is edited");
+        let instrumented = instrument(&indexed, &file, &path, &report, &plan).expect("the model is edited");
         edited = instrumented.encode();
         millis(started)
     }));

@@ -3,13 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
 
+#[path = "zoo/declared.rs"]
+mod declared;
 #[path = "zoo/changed.rs"]
 mod golden;
 #[path = "zoo/row.rs"]
 mod row;
 
+use declared::{Outputs, declared};
 use golden::compare;
-use moescope::analysis::{Analysis, AnalysisError, ChangeError, OpenModel, RoutingChange, Setting, analyse_with};
+use moescope::analysis::{
+    Analysis, AnalysisError, ChangeError, LayerSource, OpenModel, RoutingChange, Setting, analyse_with,
+};
 use moescope::engine::{Engine, EngineOptions, Execution, Provider, Tensor, TensorData};
 use moescope::input::{DecodedImage, ImageSource, InputTensor, decode_sample, preprocess};
 use moescope::model::default_model_path;
@@ -79,6 +84,84 @@ fn a_banned_expert_and_another_k_give_what_pytorch_gives() {
     }
     assert!(by_ban.len() >= 15, "{by_ban:?}");
     assert!(by_k.len() >= 15 && by_k.contains("contrib-moe") && by_k.contains("contrib-moe-swiglu"), "{by_k:?}");
+}
+
+/// Models whose card declares their routing and no k are opened as they are; beside that, their k and choice become
+/// changeable where the outputs of the card follow.
+#[test]
+fn declared_layers_with_another_k_and_without_an_expert_give_what_pytorch_gives() {
+    let engine = Engine::start(EngineOptions::default());
+    let (mut by_input, mut by_ranks, mut by_ban) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for row in rows().iter().filter(|row| row.changed().is_some()) {
+        let number = |name: &str| row.changed().unwrap().floats(name).map(|value| *value.first().unwrap() as usize);
+        let Some((_folder, path)) = declared(row, Outputs::Own) else { continue };
+        let model = open(&engine, &path);
+        assert!(model.layers.iter().all(|layer| layer.source == LayerSource::Declared && layer.router.is_some()));
+        assert!(model.misses_top_k() && model.card.top_k.is_none() && model.known_offers().is_none(), "{}", row.name);
+        let plain = outputs(&engine, &model, row, &Setting::default()).unwrap();
+        let known = model.with_controls(&engine).unwrap();
+        assert_eq!(known.handle, model.handle, "the model as it is still runs in its own session");
+        let default = known.card.top_k.as_ref().map(|range| range.default);
+        assert_eq!(outputs(&engine, &known, row, &Setting::of_top_k(default)).unwrap(), plain, "{}", row.name);
+        if let Some(k) = number("k").filter(|k| known.card.top_k.as_ref().is_some_and(|range| range.max >= *k)) {
+            let found = outputs(&engine, &known, row, &Setting::of_top_k(Some(k))).unwrap();
+            assert!(compare(row, "top_k", &found) > 0, "{}", row.name);
+            let ids = found.iter().find(|output| output.name == known.layers[0].card.expert_ids).unwrap();
+            let kind = if ids.shape.last() == Some(&k) { &mut by_input } else { &mut by_ranks };
+            kind.insert(row.name.clone());
+        }
+        let offers = known.known_offers().unwrap();
+        if let Some(expert) = number("expert").filter(|_| offers.iter().all(|offer| offer.ban.is_ok())) {
+            let setting = Setting { top_k: None, change: banned(0..known.layers.len(), expert) };
+            assert!(compare(row, "banned", &outputs(&engine, &known, row, &setting).unwrap()) > 0, "{}", row.name);
+            by_ban.insert(row.name.clone());
+        }
+        known.close(&engine);
+    }
+    assert!(by_input.len() >= 5 && by_input.contains("mixtral"), "{by_input:?}");
+    assert!(by_ranks.contains("vmoe"), "{by_ranks:?}");
+    assert!(by_ban.len() >= 8, "{by_ban:?}");
+}
+
+/// A picture that would not be true at another k is none.
+#[test]
+fn outputs_that_are_not_a_routers_own_keep_k_as_it_is_and_say_why() {
+    let engine = Engine::start(EngineOptions::default());
+    for (row, made, words) in [
+        ("mixtral", Outputs::Negated, "None of the routers that were found"),
+        ("deepseek-v2", Outputs::Bent, "does not follow another k: with k = 6, ranks that were left out have"),
+        ("mixtral", Outputs::Beside, "More ranks change nothing"),
+        ("contrib-moe", Outputs::Beside, "k lies in ONNX Runtime's MoE operator"),
+    ] {
+        let row = rows().into_iter().find(|other| other.name == row).unwrap();
+        let (_folder, path) = declared(&row, made).unwrap();
+        let known = open(&engine, &path).with_controls(&engine).unwrap();
+        let reason = known.controls.top_k_obstacle.clone().unwrap();
+        assert!(known.card.top_k.is_none() && reason.contains(words), "{}: {reason}", row.name);
+        assert!(known.top_k(Some(1)).unwrap_err().to_string().contains(&reason));
+        let can_ban = known.known_offers().unwrap().iter().all(|offer| offer.ban.is_ok());
+        assert_eq!(can_ban, made == Outputs::Bent, "{}", row.name);
+        known.close(&engine);
+    }
+}
+
+#[test]
+fn the_command_line_sets_the_k_of_a_model_whose_card_has_none() {
+    let row = rows().into_iter().find(|row| row.name == "mixtral").unwrap();
+    let (_folder, path) = declared(&row, Outputs::Own).unwrap();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples/cat.jpg");
+    let classify = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_moescope"));
+        command.arg("classify").arg(&image).arg("--model").arg(&path).arg("--json").args(more).output().unwrap()
+    };
+    let record = |more: &[&str]| -> serde_json::Value { serde_json::from_slice(&classify(more).stdout).unwrap() };
+    let (plain, four) = (record(&[]), record(&["--top-k", "4"]));
+    assert_eq!((&plain["top_k"], &plain["layers"][0]["top_k"]), (&serde_json::Value::Null, &2.into()));
+    assert_eq!((&four["top_k"], &four["layers"][1]["top_k"]), (&4.into(), &4.into()));
+    assert_ne!(plain["predictions"], four["predictions"]);
+    let refused = classify(&["--top-k", "99"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("top-k must be between 1 and"), "{refused:?}");
 }
 
 fn photo(model: &OpenModel) -> (Arc<DecodedImage>, InputTensor) {

@@ -14,6 +14,7 @@ use moescope::analysis::{EditError, Original, ProvedModel, load_proved};
 use moescope::engine::{
     Engine, EngineOptions, Execution, Isolation, LoadRequest, Provider, RunRequest, Tensor, TensorData,
 };
+use moescope::model::graph::Indexed;
 use moescope::model::proto::ModelProto;
 use moescope::model::routers::{GatingRule, RouterReport, TensorRef, routers_of};
 use moescope::model::{
@@ -60,6 +61,7 @@ impl Opened {
 
     fn proved(&self, engine: &Engine, plan: &InstrumentPlan, inputs: &[Tensor]) -> Result<ProvedModel, EditError> {
         let Self { request, file, model, report } = self;
+        let model = &Indexed::new(model);
         let original = Original { request, model, file, report };
         let baseline = original.baseline(engine, inputs.to_vec()).unwrap();
         load_proved(engine, &original, plan, &baseline)

@@ -3,12 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy sees that only inside #[test] functions")]
 
+#[path = "zoo/declared.rs"]
+mod declared;
+#[path = "zoo/row.rs"]
+mod row;
+
+use declared::{Outputs, declared};
 use moescope::analysis::{
     AnalysisService, Event, ImageId, ImageSpec, ModelWish, Outcome, OutcomeId, RoutingChange, Setting, Wanted,
 };
 use moescope::engine::{Engine, EngineOptions, Isolation};
 use moescope::input::SAMPLES;
+use moescope::model::TopKInput;
 use moescope::routing::{ExpertIdx, PatchIdx};
+use row::rows;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,6 +105,35 @@ fn a_change_is_proved_once_cached_and_compared_with_the_model_as_it_is() {
     let again = settled(&service, wish(2, &banned(&[3])));
     assert_eq!((ids(&again), offers(&again)), (ids(&changed), 0), "its result is still there");
     assert_eq!(ids(&settled(&service, wish(2, &RoutingChange::default()))), ids(&before));
+}
+
+/// Its card declares the routing and no k: the first result does not wait until it is known whether k can be changed.
+#[test]
+fn the_k_of_a_model_whose_card_has_none_becomes_known_after_the_first_result() {
+    let row = rows().into_iter().find(|row| row.name == "mixtral").unwrap();
+    let (_folder, path) = declared(&row, Outputs::Own).unwrap();
+    let service = service();
+    let model = Some(ModelWish { path, ..ModelWish::default() });
+    let at = |top_k: Option<usize>| {
+        let setting = Setting { top_k, ..Setting::default() };
+        Wanted { model: model.clone(), setting, ..wish(2, &RoutingChange::default()) }
+    };
+    let first = settled(&service, at(None));
+    assert_eq!((outcomes(&first).len(), offers(&first)), (1, 0));
+    assert_eq!(outcomes(&first)[0].analysis.top_k, None);
+    let known = events_until(&service, |event| matches!(event, Event::Offers { .. }));
+    let Some(Event::Offers { model: known, offers: of_layers }) = known.last() else { panic!("{known:?}") };
+    assert!(known.is_same(&outcomes(&first)[0].model));
+    let range = known.card.top_k.clone().unwrap();
+    assert_eq!((range.input, range.min, range.default, range.max), (TopKInput::Edited, 1, 2, 8));
+    assert!(of_layers.iter().all(|offer| offer.ban.is_ok()));
+
+    let by_default = settled(&service, at(Some(2)));
+    let four = settled(&service, at(Some(4)));
+    let [by_default, four] = [&by_default, &four].map(|events| &outcomes(events)[0].analysis);
+    assert_eq!(by_default.logits, outcomes(&first)[0].analysis.logits, "the model as it is, in the same session");
+    assert_eq!((four.top_k, four.trace.layers[0].top_k()), (Some(4), 4));
+    assert_ne!(four.logits, by_default.logits);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! as one likes, `tests/fuzz.rs` with stable Rust for some seconds.
 
 use bytes::Bytes;
-use moescope::model::geometry::guess;
-use moescope::model::routers::routers_of;
+use moescope::model::geometry::guess_in;
+use moescope::model::graph::Indexed;
+use moescope::model::routers::routers_in;
 use moescope::model::{InstrumentPlan, ModelDescription, decode_model, describe_model, instrument, read_model};
 use std::path::Path;
 
@@ -13,14 +14,15 @@ pub fn model(bytes: &[u8]) {
     let (nowhere, bytes) = (Path::new("/nowhere/model.onnx"), Bytes::copy_from_slice(bytes));
     match decode_model(nowhere, &bytes) {
         Ok(model) => {
-            let routers = routers_of(&model);
+            let indexed = Indexed::new(&model);
+            let routers = routers_in(&indexed);
             let description = ModelDescription::of(nowhere, bytes.len() as u64, &model);
-            let _ = guess(&description, &model, &routers);
+            let _ = guess_in(&description, &indexed, &routers);
             let shown = routers.routers.iter().flat_map(|router| {
                 [&router.tensors.expert_ids, &router.tensors.combine_weights].into_iter().flatten().cloned()
             });
             let plan = InstrumentPlan::everything(shown.collect());
-            let _ = instrument(&model, &bytes, nowhere, &routers, &plan);
+            let _ = instrument(&indexed, &bytes, nowhere, &routers, &plan);
         }
         Err(error) => assert!(error.to_string().len() < 16_384, "a message that nobody can read"),
     }

@@ -300,7 +300,7 @@ mod tests {
         let seen = PixelRect { x: 0.0, y: 0.0, width: 2.0, height: 1.0 };
         let tensor = InputTensor { shape: [1, 3, 1, 2], data: Arc::new([0.0; 6]), seen };
         let run = RunResult { outputs, run_secs: 0.5, provider: Provider::Cpu };
-        let layer = ShownLayer { card: card().layers.remove(0), source: LayerSource::Declared };
+        let layer = ShownLayer { card: card().layers.remove(0), source: LayerSource::Declared, router: None };
         assemble(&card(), &[layer], &image, &tensor, Setting::of_top_k(Some(1)), &run)
     }
 

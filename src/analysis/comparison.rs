@@ -110,6 +110,10 @@ fn run(wish: &ComparisonWish, teller: &Teller) -> Option<ComparisonEvent> {
     let engine = &teller.shared.engine;
     let open = |execution: &Execution| {
         let opened = OpenModel::open(engine, &wish.model, execution).map_err(|error| error.to_string());
+        let opened = opened.and_then(|mut model| {
+            model.prepare_for(engine, wish.top_k).map_err(|error| error.to_string())?;
+            Ok(model)
+        });
         if teller.is_stopped() { None } else { Some(opened) }
     };
     let models = match (open(&Execution::on(Provider::Cpu))?, open(&wish.other)?) {

@@ -52,13 +52,22 @@ impl Controls {
     pub(super) fn of(proved: ProvedModel, report: &RouterReport, card: &mut ModelCard) -> Self {
         let mut controls = Self::default();
         if card.top_k.is_none() {
-            match top_k_card(&proved, report) {
-                Ok(top_k) => card.top_k = top_k,
+            let range = match proved.top_k_range() {
+                Err(Obstacle::Operator) => operator_range(report),
+                range => range,
+            };
+            match top_k_card(&proved, range) {
+                Ok(top_k) => card.top_k = Some(top_k),
                 Err(obstacle) => controls.top_k_obstacle = Some(obstacle),
             }
             controls.top_k_in_nodes = card.top_k.is_some() && proved.top_k_range() == Err(Obstacle::Operator);
         }
         Self { edit: Edit::Proved(Arc::new(proved)), ..controls }
+    }
+
+    /// Those of a model that was opened as it is, once they are known.
+    pub(super) fn know(&mut self, changeable: Changeable) {
+        self.edit = changeable.map_or_else(Edit::Refused, Edit::Proved);
     }
 
     /// Whether k lies in the graph's nodes, so that each k is a session of its own.
@@ -80,15 +89,6 @@ impl Controls {
             Edit::Untried => None,
             Edit::Refused(reason) => Some(Err(reason.clone())),
             Edit::Proved(proved) => Some(Ok(Arc::clone(proved))),
-        }
-    }
-
-    /// The inputs that make every router take `top_k` experts; none where the model has an input of its own for that, or a
-    /// session for each k.
-    pub(super) fn top_k_inputs(&self, top_k: usize) -> Vec<Tensor> {
-        match &self.edit {
-            Edit::Proved(proved) => proved.with_top_k(top_k).unwrap_or_default(),
-            Edit::Untried | Edit::Refused(_) => Vec::new(),
         }
     }
 }
@@ -124,8 +124,7 @@ impl OpenModel {
 
     /// The router of a layer, by its place in the report, and its controls; or why it has none, in a sentence.
     fn controls_of<'a>(&self, proved: &'a ProvedModel, layer: usize) -> Result<(usize, &'a RouterControls), String> {
-        let routers = &self.routers.routers;
-        let router = self.layers.get(layer).and_then(|layer| routers.iter().position(|router| layer.shows(router)));
+        let router = self.layers.get(layer).and_then(|layer| layer.router);
         let found = router.and_then(|router| Some((router, proved.instrumented.routers.get(router)?)));
         found.ok_or_else(|| "No router that was found in the graph is the one of this layer.".to_owned())
     }
@@ -200,21 +199,19 @@ impl OpenModel {
     }
 }
 
-/// The k of an edited model, where it can be changed.
-fn top_k_card(proved: &ProvedModel, report: &RouterReport) -> Result<Option<TopKCard>, String> {
-    let range = match proved.top_k_range() {
-        Err(Obstacle::Operator) => operator_range(report),
-        range => range,
-    };
+/// The k of an edited model that can be given a k in `range`; or why there is nothing to set.
+pub(super) fn top_k_card(
+    proved: &ProvedModel,
+    range: Result<Option<RangeInclusive<usize>>, Obstacle>,
+) -> Result<TopKCard, String> {
     let range = range.map_err(|obstacle| obstacle.to_string())?;
     let own = common_top_k(&proved.instrumented.routers)?;
     let several = range.zip(own).filter(|(range, _)| range.end() > range.start());
-    Ok(several.map(|(range, default)| TopKCard {
-        input: TopKInput::Edited,
-        min: *range.start(),
-        max: *range.end(),
-        default,
-    }))
+    let (range, default) = several.ok_or_else(|| {
+        let obstacle = proved.instrumented.routers.iter().find_map(|router| router.top_k.clone().err());
+        obstacle.unwrap_or(Obstacle::OutOfRange { most: 1 }).to_string()
+    })?;
+    Ok(TopKCard { input: TopKInput::Edited, min: *range.start(), max: *range.end(), default })
 }
 
 /// The k that ONNX Runtime's MoE operators can be given; with other routers beside them there is none for all.

@@ -3,7 +3,7 @@
 use super::change::LayerChange;
 use super::proof::{BAN, Baseline, Proof, prove};
 use crate::engine::{EditedModel, Engine, EngineError, LoadRequest, Loaded, Tensor, TensorData};
-use crate::model::proto::ModelProto;
+use crate::model::graph::Indexed;
 use crate::model::routers::RouterReport;
 use crate::model::{
     ControlInput, InstrumentError, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls, instrument,
@@ -17,8 +17,8 @@ use std::ops::RangeInclusive;
 pub struct Original<'a> {
     /// As it was loaded.
     pub request: &'a LoadRequest,
-    /// The file, decoded.
-    pub model: &'a ModelProto,
+    /// The file, decoded, with the index of its graph.
+    pub model: &'a Indexed<'a>,
     /// The file's content, which `model` was decoded from.
     pub file: &'a Bytes,
     /// Its routers.

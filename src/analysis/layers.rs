@@ -4,11 +4,11 @@
 //! found is a layer. What is no output of the graph becomes one, in an edited model that the engine loads in place of the
 //! file's (`model::instrument`); the file itself is not touched.
 
+use super::located::locate;
 use super::reading::{LayerRecipe, Recomputed};
-use crate::model::graph::ModelGraph;
-use crate::model::proto::ModelProto;
+use crate::model::graph::{Indexed, ModelGraph};
 use crate::model::routers::{GatingRule, Router, RouterReport, ScoreFunction, TensorRef};
-use crate::model::{GatingCard, LayerCard, ModelCard, ModelDescription};
+use crate::model::{GatingCard, LayerCard, ModelCard, ModelDescription, TensorPath};
 
 /// One MoE layer that is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct ShownLayer {
     pub card: LayerCard,
     /// Where its routing comes from.
     pub source: LayerSource,
+    /// The router of the model's report that it is, by its place there; `None` where that is not known for certain.
+    pub router: Option<usize>,
 }
 
 /// Where a layer's routing comes from.
@@ -39,13 +41,10 @@ impl ShownLayer {
         }
     }
 
-    /// Whether it shows a router that was found: it names it, or reads its tensors.
+    /// Whether it shows a router that was found: it names it, or its tensors have the same values.
     #[must_use]
     pub fn shows(&self, router: &Router) -> bool {
-        let card = &self.card;
-        let tensors = [&card.gate_probs, &card.expert_ids, &card.combine_weights].into_iter().chain(&card.gate_logits);
-        let is_of_router = |name: &String| router.tensors.named().any(|(_, tensor)| tensor.name == *name);
-        card.router.as_ref() == Some(&router.name) || tensors.into_iter().any(is_of_router)
+        self.router == Some(router.layer)
     }
 
     /// What of the layer's routing is computed again, because the graph does not have it.
@@ -64,9 +63,12 @@ pub(super) struct LayerPlan {
     layers: Vec<PlannedLayer>,
 }
 
+/// A layer that is going to be shown.
 #[derive(Clone, Debug, PartialEq)]
-struct PlannedLayer {
-    card: LayerCard,
+pub(super) struct PlannedLayer {
+    pub card: LayerCard,
+    /// The place of its router in the report, where that is known.
+    pub router: Option<usize>,
     /// `None` where the card's outputs are read as the card documents them.
     recipe: Option<LayerRecipe<TensorRef>>,
 }
@@ -82,14 +84,19 @@ impl LayerPlan {
     /// The layers with the outputs of the graph as it is: those that would need others are left out.
     pub fn without_edit(&self) -> Vec<ShownLayer> {
         let declared = self.layers.iter().filter(|layer| layer.recipe.is_none());
-        declared.map(|layer| ShownLayer { card: layer.card.clone(), source: LayerSource::Declared }).collect()
+        declared.map(|layer| layer.shown(LayerSource::Declared)).collect()
+    }
+
+    /// Fills in which router each layer is, where that is certain, and puts the layers that a person chose where they run.
+    pub fn locate(&mut self, graph: &ModelGraph<'_>, report: &RouterReport) {
+        locate(&mut self.layers, graph, report);
     }
 
     /// Fills in what the graph of `model` knows of tensors that a card names inside bodies and functions.
     ///
     /// # Errors
     /// The layers with tensors that the graph does not have, in a sentence.
-    pub fn look_up(&mut self, model: &ModelProto) -> Result<(), String> {
+    pub fn look_up(&mut self, model: &Indexed<'_>) -> Result<(), String> {
         let is_inside = |tensor: &TensorRef| !tensor.place.is_empty();
         let by_card = |layer: &&mut PlannedLayer| {
             layer.card.router.is_none() && layer.recipe.iter().flat_map(LayerRecipe::tensors).any(is_inside)
@@ -98,9 +105,9 @@ impl LayerPlan {
         if layers.peek().is_none() {
             return Ok(());
         }
-        let graph = ModelGraph::new(model).map_err(|error| error.to_string())?;
+        let graph = model.graph().map_err(ToString::to_string)?;
         let missing = |layer: &mut PlannedLayer| {
-            let name = layer.recipe.as_mut()?.look_up(&graph).err()?;
+            let name = layer.recipe.as_mut()?.look_up(graph).err()?;
             Some(format!("{} names the tensor {name}, which the model does not have", layer.card.name))
         };
         let missing: Vec<String> = layers.filter_map(missing).collect();
@@ -134,30 +141,46 @@ impl LayerPlan {
     pub fn shown(&self, outputs: &[String]) -> Vec<ShownLayer> {
         let tensors = self.tensors();
         let output_of = |tensor: &TensorRef| outputs.get(tensors.iter().position(|other| other == tensor)?).cloned();
-        let layers = self.layers.iter().map(|layer| ShownLayer {
-            card: layer.card.clone(),
-            source: match &layer.recipe {
-                None => LayerSource::Declared,
-                Some(recipe) => LayerSource::Read(Box::new(recipe.shown(output_of))),
-            },
-        });
-        layers.collect()
+        let source = |layer: &PlannedLayer| match &layer.recipe {
+            None => LayerSource::Declared,
+            Some(recipe) => LayerSource::Read(Box::new(recipe.shown(output_of))),
+        };
+        self.layers.iter().map(|layer| layer.shown(source(layer))).collect()
     }
 }
 
 impl PlannedLayer {
     fn of_card(layer: &LayerCard, routers: &RouterReport, description: &ModelDescription) -> Self {
-        let found = layer.router.as_ref().and_then(|name| routers.routers.iter().find(|router| router.name == *name));
-        let recipe = match found {
+        let named = layer.router.as_ref();
+        let router = named.and_then(|name| routers.routers.iter().position(|router| router.name == *name));
+        let recipe = match router.map(|at| &routers.routers[at]) {
             Some(router) => Some(LayerRecipe { name: layer.name.clone(), ..LayerRecipe::of(router) }),
             None if is_declared(layer, description) => None,
             None => Some(LayerRecipe::of_card(layer)),
         };
-        Self { card: layer.clone(), recipe }
+        Self { card: layer.clone(), router, recipe }
     }
 
     fn found(router: &Router) -> Self {
-        Self { card: LayerCard::of_router(router), recipe: Some(LayerRecipe::of(router)) }
+        Self { card: LayerCard::of_router(router), router: Some(router.layer), recipe: Some(LayerRecipe::of(router)) }
+    }
+
+    fn shown(&self, source: LayerSource) -> ShownLayer {
+        ShownLayer { card: self.card.clone(), source, router: self.router }
+    }
+
+    /// The tensors that carry its routing, computed again or not.
+    pub fn tensor_paths(&self) -> Vec<TensorPath> {
+        let card = &self.card;
+        match &self.recipe {
+            Some(recipe) => recipe.all_tensors().map(TensorPath::from).collect(),
+            None => {
+                let outputs = [&card.gate_probs, &card.expert_ids, &card.combine_weights];
+                let outputs = outputs.map(|output| TensorPath { place: Vec::new(), name: output.clone() });
+                let logits = card.gate_logits.iter().map(|logits| TensorPath::parse(logits));
+                outputs.into_iter().chain(logits).collect()
+            }
+        }
     }
 }
 

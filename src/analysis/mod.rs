@@ -1,12 +1,15 @@
 //! One image through one model: from file to predictions, routing and statistics.
 
+mod agreement;
 mod assemble;
 mod change;
 mod comparison;
 mod controls;
+mod declared;
 mod detections;
 mod edited;
 mod layers;
+mod located;
 mod opening;
 mod parameters;
 mod parity;
@@ -284,10 +287,15 @@ pub enum AnalysisError {
     #[error(transparent)]
     Change(#[from] ChangeError),
     /// A `top_k` was asked for, and the model has none to set.
-    #[error("top-k {top_k} was asked for, but this model has no top_k input: run it without")]
+    #[error(
+        "top-k {top_k} was asked for, but this model has no top_k input: run it without. {}",
+        if reason.is_empty() { "No router was found in it whose k could be changed." } else { reason }
+    )]
     FixedTopK {
         /// The value asked for.
         top_k: usize,
+        /// Why the graph's own k cannot be changed, in a sentence; empty where there is none.
+        reason: String,
     },
     /// A `top_k` was asked for that the model cannot run with.
     #[error("top-k must be between {min} and {max} for this model, not {top_k}")]

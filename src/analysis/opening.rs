@@ -10,9 +10,10 @@ use super::layers::LayerPlan;
 use super::{Baseline, ModelVersion, OpenError, OpenModel, ShownLayer};
 use crate::engine::{EditedModel, Engine, EngineError, Execution, LoadRequest, Loaded, Tensor};
 use crate::input::{DecodedImage, ImageSource, preprocess};
-use crate::model::geometry::{Geometry, Reason, guess};
+use crate::model::geometry::{Geometry, Reason, guess_in};
+use crate::model::graph::Indexed;
 use crate::model::proto::ModelProto;
-use crate::model::routers::{RouterReport, routers_of};
+use crate::model::routers::{RouterReport, routers_in};
 use crate::model::{
     CardSource, InstrumentPlan, Instrumented, ModelCard, ModelDescription, ModelError, decode_model, instrument,
     map_file, sidecar_path,
@@ -32,10 +33,11 @@ impl OpenModel {
         let since = engine.ticket();
         // Looked at before anything is read: what is written meanwhile counts as a change.
         let version = ModelVersion::look(path, [sidecar_path(path)]);
-        let Understood { file, model, description, routers, card, card_source, reasons } =
-            guarded(path, || Understood::of(path))??;
+        let (file, model) = guarded(path, || read(path))??;
+        let model = guarded(path, || Indexed::new(&model))?;
+        let Understood { description, routers, card, card_source, reasons, mut plan } =
+            guarded(path, || Understood::of(path, &file, &model))??;
         let version = version.with(description.external_files.iter().cloned());
-        let mut plan = LayerPlan::new(&card, &routers, &description);
         let looked_up = plan.look_up(&model);
         let weights = description.external_files.clone();
         let request = LoadRequest { weights, ..LoadRequest::new(path, execution.clone()) };
@@ -161,29 +163,37 @@ impl OpenModel {
     }
 }
 
-/// What our own parser makes of a file.
+/// A file, and the model that our own parser makes of it.
+pub(super) fn read(path: &Path) -> Result<(Bytes, ModelProto), ModelError> {
+    let file = map_file(path)?;
+    let model = decode_model(path, &file)?;
+    Ok((file, model))
+}
+
+/// What a file says.
 struct Understood {
-    file: Bytes,
-    model: ModelProto,
     description: ModelDescription,
     routers: Arc<RouterReport>,
     card: ModelCard,
     card_source: CardSource,
     reasons: Vec<Reason>,
+    plan: LayerPlan,
 }
 
 impl Understood {
-    fn of(path: &Path) -> Result<Self, ModelError> {
-        let file = map_file(path)?;
-        let model = decode_model(path, &file)?;
-        let description = ModelDescription::of(path, file.len() as u64, &model);
-        let routers = Arc::new(routers_of(&model));
-        let (mut card, card_source, reasons) = description.card_or_guess(&model, &routers)?;
+    fn of(path: &Path, file: &Bytes, model: &Indexed<'_>) -> Result<Self, ModelError> {
+        let description = ModelDescription::of(path, file.len() as u64, model.model());
+        let routers = Arc::new(routers_in(model));
+        let (mut card, card_source, reasons) = description.card_or_guess_in(model, &routers)?;
         if card.layers.is_empty() && !routers.routers.is_empty() {
-            card =
-                guess(&description, &model, &routers).map_or(card.clone(), |guessed| with_layers_found(card, guessed));
+            let guessed = guess_in(&description, model, &routers);
+            card = guessed.map_or(card.clone(), |guessed| with_layers_found(card, guessed));
         }
-        Ok(Self { file, model, description, routers, card, card_source, reasons })
+        let mut plan = LayerPlan::new(&card, &routers, &description);
+        if let Ok(graph) = model.graph() {
+            plan.locate(graph, &routers);
+        }
+        Ok(Self { description, routers, card, card_source, reasons, plan })
     }
 }
 

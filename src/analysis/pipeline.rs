@@ -90,6 +90,12 @@ pub enum OpenError {
 }
 
 impl OpenModel {
+    /// Whether both are one and the same opened model, of which more may be known in one of them.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.handle == other.handle && self.version == other.version
+    }
+
     /// What had to be assumed because the model has no card, or one that nobody looked at; else `None`.
     #[must_use]
     pub fn assumption(&self) -> Option<String> {
@@ -124,22 +130,26 @@ impl OpenModel {
             (Some(card), Some(top_k)) if (card.min..=card.max).contains(&top_k) => Ok(wish),
             (Some(card), Some(top_k)) => Err(AnalysisError::TopKRange { top_k, min: card.min, max: card.max }),
             (None, None) => Ok(None),
-            (None, Some(top_k)) => Err(AnalysisError::FixedTopK { top_k }),
+            (None, Some(top_k)) => {
+                let reason = self.controls.top_k_obstacle.clone();
+                Err(AnalysisError::FixedTopK { top_k, reason: reason.unwrap_or_default() })
+            }
         }
     }
 
-    /// The graph's own inputs by name for one image, and those that set k. `top_k` is one that [`top_k`](Self::top_k) gave.
+    /// The graph's own inputs by name for one image. `top_k` is one that [`top_k`](Self::top_k) gave, for a model that has
+    /// an input for it.
     pub(super) fn inputs(&self, tensor: &InputTensor, top_k: Option<usize>) -> Vec<Tensor> {
         let image = Tensor {
             name: self.card.input.name.clone(),
             shape: tensor.shape.to_vec(),
             data: TensorData::F32(Arc::clone(&tensor.data).into()),
         };
-        let top_k = self.card.top_k.as_ref().zip(top_k).map_or_else(Vec::new, |(card, top_k)| match &card.input {
-            TopKInput::Edited => self.controls.top_k_inputs(top_k),
-            TopKInput::Graph(name) => {
-                vec![Tensor { name: name.clone(), shape: vec![1], data: TensorData::I64([top_k as i64].into()) }]
-            }
+        let name = self.card.top_k.as_ref().and_then(|card| card.input.name());
+        let top_k = name.zip(top_k).map(|(name, top_k)| Tensor {
+            name: name.to_owned(),
+            shape: vec![1],
+            data: TensorData::I64([top_k as i64].into()),
         });
         let fixed = self.card.inputs.iter().map(|fixed| self.fixed_input(fixed));
         [image].into_iter().chain(top_k).chain(fixed).collect()
@@ -192,10 +202,16 @@ impl OpenModel {
         change: &RoutingChange,
         inputs: &mut Vec<Tensor>,
     ) -> Result<ModelHandle, AnalysisError> {
-        if change.is_none() {
+        let other_k = self.card.top_k.as_ref().filter(|card| card.input == TopKInput::Edited).zip(top_k);
+        let other_k = other_k.filter(|(card, top_k)| card.default != *top_k && !self.controls.top_k_in_nodes());
+        if change.is_none() && other_k.is_none() {
             return self.session_at(engine, top_k);
         }
-        let proved = self.changeable(engine)?.map_err(|reason| ChangeError::Model { reason })?;
+        let refused = |reason| ChangeError::Model { reason };
+        let proved = self.changeable(engine)?.map_err(refused)?;
+        if let Some((_, top_k)) = other_k {
+            inputs.extend(proved.with_top_k(top_k).map_err(|obstacle| refused(obstacle.to_string()))?);
+        }
         self.add_change(&proved, inputs, top_k, change)?;
         Ok(proved.loaded.model)
     }

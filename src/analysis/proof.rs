@@ -10,6 +10,7 @@
 //! - with the same bias for all experts they are so too: then no bias gets into a weight; and a banned expert is not chosen.
 
 use super::EditError;
+use super::agreement::compare;
 use crate::engine::{Engine, EngineError, ModelHandle, RunRequest, Tensor, TensorData};
 use crate::model::{Control, ControlInput, Instrumented};
 
@@ -25,10 +26,12 @@ pub(super) const BAN: f32 = -1e4;
 /// What the original gives on one input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) outputs: Vec<Tensor>,
     /// How far a second run is from the first: much, where the model draws random numbers.
     spread: f64,
+    /// Names of outputs that tell of the routing, rather than of what it does.
+    routing: Vec<String>,
 }
 
 impl Baseline {
@@ -40,7 +43,12 @@ impl Baseline {
         let run = || engine.run(&RunRequest { model: original, inputs: inputs.clone() });
         let (outputs, again) = (run()?.outputs, run()?.outputs);
         let spread = compare(&outputs, &again, f64::INFINITY).unwrap_or(f64::INFINITY);
-        Ok(Self { inputs, outputs, spread })
+        Ok(Self { inputs, outputs, spread, routing: Vec::new() })
+    }
+
+    /// The same, with outputs that tell of the routing.
+    pub(super) fn with_routing(self, routing: Vec<String>) -> Self {
+        Self { routing, ..self }
     }
 }
 
@@ -245,6 +253,12 @@ impl<'a> Trial<'a> {
             Ok(outputs) => outputs,
             Err(what) => return Ok(Err(format!("With an expert banned, {what}."))),
         };
+        // The choice that the experts follow may be another one than was found.
+        if !banned.is_empty() && compare(&self.beyond_routing(), &outputs, 0.0).is_ok() {
+            return Ok(
+                Err("With an expert banned, the model computes the same: its experts do not follow.".to_owned()),
+            );
+        }
         let chosen = banned
             .iter()
             .find(|&&(router, expert)| self.ids(&outputs, router).is_some_and(|(_, ids)| ids.contains(&expert)));
@@ -254,6 +268,12 @@ impl<'a> Trial<'a> {
             }
             None => Ok(()),
         })
+    }
+
+    /// What the original gives beside its routing.
+    fn beyond_routing(&self) -> Vec<Tensor> {
+        let routing = &self.baseline.routing;
+        self.baseline.outputs.iter().filter(|output| !routing.contains(&output.name)).cloned().collect()
     }
 
     /// As many chosen experts as there are ranks, the first of them as before. Where the choice is shown in another layout,
@@ -360,41 +380,4 @@ fn ints(int: usize) -> TensorData {
 
 fn floats(floats: Vec<f32>) -> TensorData {
     TensorData::F32(floats.into())
-}
-
-/// The largest difference of outputs that have a size in common; ids and weights have others with another k.
-fn compare(expected: &[Tensor], found: &[Tensor], bar: f64) -> Verdict {
-    let mut worst: Option<f64> = None;
-    for expected in expected {
-        let found = found.iter().find(|tensor| tensor.name == expected.name);
-        let found = found.ok_or_else(|| format!("{} is missing", expected.name))?;
-        if found.shape == expected.shape {
-            worst = Some(worst.unwrap_or(0.0).max(difference(&expected.data, &found.data)));
-        }
-    }
-    match worst {
-        None => Err("none of its outputs keeps its size".to_owned()),
-        Some(worst) if worst <= bar => Ok(worst),
-        Some(worst) => Err(format!("its outputs differ by {worst:.0e} of the largest value ({bar:.0e} is allowed)")),
-    }
-}
-
-/// The largest difference, relative to the largest value; 1 and more for integers that differ.
-fn difference(expected: &TensorData, found: &TensorData) -> f64 {
-    match (expected, found) {
-        (TensorData::F32(expected), TensorData::F32(found)) => {
-            let largest =
-                expected.iter().filter(|x| x.is_finite()).fold(f64::MIN_POSITIVE, |max, x| max.max(f64::from(x.abs())));
-            let apart = |(a, b): (&f32, &f32)| match a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() {
-                true => 0.0,
-                false => (f64::from(*a) - f64::from(*b)).abs() / largest,
-            };
-            expected
-                .iter()
-                .zip(&**found)
-                .map(apart)
-                .fold(0.0, |max, x| if x.is_nan() { f64::INFINITY } else { max.max(x) })
-        }
-        (expected, found) => f64::from(u8::from(expected != found)),
-    }
 }

@@ -84,8 +84,8 @@ impl Timing {
 }
 
 pub(super) fn run(args: &BenchArgs, model: &ModelArgs) -> Result<(), Failure> {
-    let session = Session::open(model)?;
-    let top_k = session.model.top_k(args.top_k)?;
+    let mut session = Session::open(model)?;
+    let top_k = session.top_k(args.top_k)?;
     let source = Source::of(args.image.as_deref());
     let samples = measure(&session, &source, top_k, args.runs)?;
     let report = Report {

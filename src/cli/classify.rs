@@ -15,8 +15,8 @@ use std::path::Path;
 
 /// Classifies each image; one that fails is named, and the others go on.
 pub(super) fn run(args: &ClassifyArgs, model: &ModelArgs) -> Result<(), Failure> {
-    let session = Session::open(model)?;
-    let setting = Setting { top_k: args.top_k, change: change::wished(args, &session)? };
+    let mut session = Session::open(model)?;
+    let setting = Setting { top_k: session.top_k(args.top_k)?, change: change::wished(args, &session)? };
     let setting = session.model.checked(&session.engine, setting)?;
     if let Some(assumption) = session.model.assumption().filter(|_| !args.json) {
         complain(&format_args!("{}: {assumption}", session.model.path.display()));

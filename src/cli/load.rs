@@ -3,7 +3,7 @@
 use super::args::{ModelArgs, Switch};
 use super::console::complain;
 use super::failure::Failure;
-use crate::analysis::{Analysis, OpenModel, Setting, assemble};
+use crate::analysis::{Analysis, AnalysisError, OpenModel, Setting, assemble};
 use crate::engine::{Engine, EngineOptions, Execution, Isolation, Limits, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
@@ -34,6 +34,12 @@ impl Session {
             complain(&format_args!("{not_started}; {} is used", model.provider));
         }
         Ok(Self { engine, model })
+    }
+
+    /// The k to run with. Where the model's card has none to set, it is found out whether the graph's can be changed.
+    pub(super) fn top_k(&mut self, wish: Option<usize>) -> Result<Option<usize>, Failure> {
+        self.model.prepare_for(&self.engine, wish).map_err(AnalysisError::from)?;
+        Ok(self.model.top_k(wish)?)
     }
 
     /// Everything from the file to the statistics. `top_k` is one that the model can run with. An error names the image.

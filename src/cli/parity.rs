@@ -41,9 +41,10 @@ struct Side<'a> {
 
 pub(super) fn run(args: &ParityArgs, model: &ModelArgs) -> Result<(), Failure> {
     let execution = other_execution(args, model)?;
-    let reference = Session::open_as(model, None, &Execution::on(Provider::Cpu))?;
-    let other = Session::open_as(model, args.against.as_deref(), &execution)?;
-    let top_k = reference.model.top_k(args.top_k)?;
+    let mut reference = Session::open_as(model, None, &Execution::on(Provider::Cpu))?;
+    let mut other = Session::open_as(model, args.against.as_deref(), &execution)?;
+    let top_k = reference.top_k(args.top_k)?;
+    other.top_k(args.top_k)?;
     let mut out = output();
     let mut failed = false;
     for path in &args.images {

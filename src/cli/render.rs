@@ -16,8 +16,8 @@ use std::path::Path;
 const MAX_SIDE: u32 = 4096;
 
 pub(super) fn run(args: &RenderArgs, model: &ModelArgs) -> Result<(), Failure> {
-    let session = Session::open(model)?;
-    let top_k = session.model.top_k(args.top_k)?;
+    let mut session = Session::open(model)?;
+    let top_k = session.top_k(args.top_k)?;
     let layer = layer(args, &session)?;
     let overlay = overlay(args, &session, layer, top_k)?;
     let result = session.analyse(&Source::of(Some(&args.image)), top_k)?;

@@ -1,6 +1,7 @@
 //! Finds a model's card: beside the file, in the file, or, where there is none, in what the graph says.
 
-use super::geometry::{Geometry, Reason, guess};
+use super::geometry::{Geometry, Reason, guess_in};
+use super::graph::Indexed;
 use super::proto::ModelProto;
 use super::routers::RouterReport;
 use super::text_file::read_text;
@@ -60,11 +61,23 @@ impl ModelDescription {
         model: &ModelProto,
         routers: &RouterReport,
     ) -> Result<(ModelCard, CardSource, Vec<Reason>), ModelError> {
+        self.card_or_guess_in(&Indexed::new(model), routers)
+    }
+
+    /// The same for a model whose graph is indexed already.
+    ///
+    /// # Errors
+    /// Those of [`card_or_guess`](Self::card_or_guess).
+    pub fn card_or_guess_in(
+        &self,
+        model: &Indexed<'_>,
+        routers: &RouterReport,
+    ) -> Result<(ModelCard, CardSource, Vec<Reason>), ModelError> {
         if let Some((card, source)) = self.given_card()? {
             let reasons = card.assumed.clone();
             return self.checked(card, source).map(|(card, source)| (card, source, reasons));
         }
-        let Geometry { card, reasons } = guess(self, model, routers)?;
+        let Geometry { card, reasons } = guess_in(self, model, routers)?;
         self.checked(card, CardSource::Assumed).map(|(card, source)| (card, source, reasons))
     }
 

@@ -16,6 +16,7 @@ mod labels;
 mod map;
 mod operators;
 mod order;
+mod origin;
 pub mod proto;
 pub mod routers;
 mod sniff;
@@ -41,3 +42,4 @@ pub use instrument::{
 };
 pub use labels::{LabelsError, coco_labels, coco_labels_by_id, imagenet_labels, read_labels};
 pub use map::map_file;
+pub use origin::{Origin, origins};

@@ -229,6 +229,11 @@ impl LayerRecipe<TensorRef> {
         Ok(())
     }
 
+    /// The tensors that carry its choice, needed or not.
+    pub fn all_tensors(&self) -> impl Iterator<Item = &TensorRef> {
+        [&self.gate_logits, &self.gate_probs, &self.expert_ids, &self.combine_weights].into_iter().flatten()
+    }
+
     /// The tensors that are needed. Logits only where something has to be computed from them: each output more is one
     /// tensor that ONNX Runtime may not optimise away.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorRef> {

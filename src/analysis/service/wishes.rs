@@ -1,6 +1,6 @@
 //! What is asked of the worker and what it tells: plain data.
 
-use super::super::{Analysis, LayerOffer, ModelVersion, OpenModel, RoutingChange, Setting};
+use super::super::{Analysis, LayerOffer, OpenModel, RoutingChange, Setting};
 use crate::engine::Execution;
 use crate::input::{DecodedImage, InputError, decode_file, decode_sample};
 use std::path::PathBuf;
@@ -120,8 +120,8 @@ pub enum Event {
     },
     /// What can be changed about the routing of the open model is known now.
     Offers {
-        /// The model.
-        model: ModelVersion,
+        /// The model, with its controls: its card may have a k to set now.
+        model: Arc<OpenModel>,
         /// For each of its layers.
         offers: Arc<[LayerOffer]>,
     },

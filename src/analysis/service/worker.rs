@@ -67,6 +67,7 @@ impl Worker {
         while let Some(wanted) = self.next_wish() {
             if self.serve(&wanted).is_continue() {
                 self.tell(Event::Idle);
+                self.find_top_k(&wanted);
             }
         }
     }
@@ -115,7 +116,7 @@ impl Worker {
     /// The run that is wished for, the same without the change, and the other values of top-k.
     fn run_all(&mut self, wanted: &Wanted, wish: &ModelWish, subject: &Subject) -> Step<()> {
         let change = &wanted.setting.change;
-        if !change.is_none() {
+        if !change.is_none() && !subject.model.are_controls_known() {
             self.prove(&subject.model, wish)?;
         }
         let range = subject.model.card.top_k.clone();
@@ -137,26 +138,48 @@ impl Worker {
         Step::Continue(())
     }
 
-    /// Sees to it that what can be changed about the model's routing is known, which takes some runs of it.
-    fn prove(&self, model: &Arc<OpenModel>, wish: &ModelWish) -> Step<()> {
-        if model.are_offers_known() {
-            return Step::Continue(());
+    /// Finds out whether the k of a model whose card has none can be changed, as long as nothing else is wanted.
+    fn find_top_k(&mut self, wanted: &Wanted) {
+        let missing = self.model.clone().filter(|model| model.misses_top_k());
+        let Some((model, wish)) = missing.zip(wanted.model.as_ref()) else { return };
+        match self.with_controls(&model, wish) {
+            Ok(known) => self.know(known),
+            // It is taken up again after the next wish.
+            Err(EngineError::Cancelled) => {}
+            // Nobody asked for it, and a model on which this fails shall not be tried with it again and again.
+            Err(error) => self.know(model.without_controls(&error.to_string())),
         }
-        self.shared.slot().proving = Some(wish.clone());
-        let mut offers = Err(EngineError::Cancelled);
-        // A newer wish that came before this could not cancel the proof; one that it serves does not end it.
-        while offers == Err(EngineError::Cancelled) && self.go_on().is_continue() {
-            offers = model.offers(&self.shared.engine);
-        }
-        self.shared.slot().proving = None;
-        match offers {
-            Ok(offers) => {
-                self.tell(Event::Offers { model: model.version.clone(), offers: offers.into() });
+    }
+
+    /// Sees to it that what can be changed about the model's routing is known.
+    fn prove(&mut self, model: &Arc<OpenModel>, wish: &ModelWish) -> Step<()> {
+        match self.with_controls(model, wish) {
+            Ok(known) => {
+                self.know(known);
                 Step::Continue(())
             }
             Err(EngineError::Cancelled) => Step::Break(()),
             Err(error) => self.fail_to_run(&error.into()),
         }
+    }
+
+    fn know(&mut self, known: OpenModel) {
+        let offers = known.known_offers().unwrap_or_default().into();
+        let known = Arc::new(known);
+        self.model = Some(Arc::clone(&known));
+        self.tell(Event::Offers { model: known, offers });
+    }
+
+    /// The model with what can be changed about its routing, which takes some runs of it.
+    fn with_controls(&self, model: &Arc<OpenModel>, wish: &ModelWish) -> Result<OpenModel, EngineError> {
+        self.shared.slot().proving = Some(wish.clone());
+        let mut known = Err(EngineError::Cancelled);
+        // A newer wish that came before this could not cancel the proof; one that it serves does not end it.
+        while matches!(known, Err(EngineError::Cancelled)) && self.go_on().is_continue() {
+            known = model.with_controls(&self.shared.engine);
+        }
+        self.shared.slot().proving = None;
+        known
     }
 
     fn decoded(&mut self, id: ImageId, spec: &ImageSpec) -> Step<Decoded> {

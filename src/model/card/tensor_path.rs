@@ -28,16 +28,19 @@ impl TensorPath {
         Self { place, name: rest.to_owned() }
     }
 
+    /// Whether these are the calls and bodies around it, however they are called in words.
+    #[must_use]
+    pub fn is_at(&self, place: &[PlaceStep]) -> bool {
+        let same = |(a, b): (&PlaceStep, &PlaceStep)| (a.node, &a.body) == (b.node, &b.body);
+        place.len() == self.place.len() && place.iter().zip(&self.place).all(same)
+    }
+
     /// The tensor in a graph, with its type; `None` where there is none of that name at that place.
     #[must_use]
     pub fn find(&self, graph: &ModelGraph<'_>) -> Option<TensorRef> {
-        let is_there = |steps: &[PlaceStep]| {
-            let same = |(a, b): (&PlaceStep, &PlaceStep)| (a.node, &a.body) == (b.node, &b.body);
-            steps.len() == self.place.len() && steps.iter().zip(&self.place).all(same)
-        };
         let named = graph.value_ids().map(|id| graph.value(id)).filter(|value| value.name == self.name);
         let mut placed = named.map(|value| (value, place(graph, value.scope)));
-        let (value, place) = placed.find(|(_, place)| is_there(place))?;
+        let (value, place) = placed.find(|(_, place)| self.is_at(place))?;
         let shape = value.shape.as_ref().map_or_else(Vec::new, |shape| shape.to_vec());
         let (name, element) = (self.name.clone(), value.element);
         Some(TensorRef { name, place, element, shape, expert_axis: None, dense: false })

@@ -71,7 +71,7 @@ impl PlacedGate {
 pub fn gates(model: &ModelProto, card: &ModelCard, report: &RouterReport) -> Result<Vec<PlacedGate>, GraphError> {
     let image = image_of(&card.input);
     let sized = with_sizes(model, &image);
-    let graph = ModelGraph::new(&sized)?;
+    let graph = ModelGraph::new(sized.as_ref().unwrap_or(model))?;
     let input = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
     let flow = input.map(|value| Flow::of(&graph, value, image.sides()));
     let lookup = Lookup::of(&graph);

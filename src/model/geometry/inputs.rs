@@ -4,7 +4,7 @@ use super::image::Image;
 use super::layers::Told;
 use super::reason::{Basis, Reasons};
 use crate::model::graph::{ModelGraph, ValueId};
-use crate::model::proto::{DimensionProto, ModelProto, TensorShapeProto};
+use crate::model::proto::{DimensionProto, ModelProto, TensorShapeProto, ValueInfoProto};
 use crate::model::routers::{RouterReport, TopKSource};
 use crate::model::{Fill, FixedInputCard, ModelDescription, TopKCard, TopKInput};
 
@@ -15,26 +15,37 @@ const USUAL_TOKENS: i64 = 16;
 const MAX_TOKENS: usize = 1 << 20;
 
 /// The model with a size for every axis of its inputs: the image's as found, one image at a time, and for the others 1
-/// on the first axis, else a few tokens.
-pub(super) fn with_sizes(model: &ModelProto, image: &Image) -> ModelProto {
+/// on the first axis, else a few tokens. `None` where the file fixes all of them, as they are then.
+pub(super) fn with_sizes(model: &ModelProto, image: &Image) -> Option<ModelProto> {
+    let inputs = &model.graph.as_ref()?.input;
+    let sizes: Vec<_> = inputs.iter().map(|input| sizes(input, image)).collect();
+    if sizes.iter().all(Option::is_none) {
+        return None;
+    }
     let mut model = model.clone();
     let inputs = model.graph.iter_mut().flat_map(|graph| &mut graph.input);
-    for input in inputs {
-        let is_image = input.name == image.name;
-        let Some(tensor) = input.r#type.as_mut().and_then(|ty| ty.tensor_type.as_mut()) else { continue };
-        let sizes: Vec<i64> = match &tensor.shape {
-            _ if is_image => image.shape().iter().map(|&size| size as i64).collect(),
-            Some(shape) => {
-                let usual = |axis: usize| if axis == 0 { 1 } else { USUAL_TOKENS };
-                let size = |(axis, dim): (usize, &DimensionProto)| dim.dim_value.unwrap_or(usual(axis));
-                shape.dim.iter().enumerate().map(size).collect()
-            }
-            None => continue,
-        };
-        let dim = |size| DimensionProto { dim_value: Some(size), ..Default::default() };
-        tensor.shape = Some(TensorShapeProto { dim: sizes.into_iter().map(dim).collect() });
+    for (input, sizes) in inputs.zip(sizes) {
+        let tensor = input.r#type.as_mut().and_then(|ty| ty.tensor_type.as_mut());
+        if let Some((tensor, sizes)) = tensor.zip(sizes) {
+            let dim = |size| DimensionProto { dim_value: Some(size), ..Default::default() };
+            tensor.shape = Some(TensorShapeProto { dim: sizes.into_iter().map(dim).collect() });
+        }
     }
-    model
+    Some(model)
+}
+
+/// The sizes that an input gets; `None` where it has them already, or has none.
+fn sizes(input: &ValueInfoProto, image: &Image) -> Option<Vec<i64>> {
+    let shape = input.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref();
+    let told: Option<Vec<i64>> = shape.and_then(|shape| shape.dim.iter().map(|dim| dim.dim_value).collect());
+    let sizes = if input.name == image.name {
+        image.shape().iter().map(|&size| size as i64).collect()
+    } else {
+        let usual = |axis: usize| if axis == 0 { 1 } else { USUAL_TOKENS };
+        let size = |(axis, dim): (usize, &DimensionProto)| dim.dim_value.unwrap_or(usual(axis));
+        shape?.dim.iter().enumerate().map(size).collect()
+    };
+    (told.as_ref() != Some(&sizes)).then_some(sizes)
 }
 
 /// The run-time k, where the routers take theirs from an input.

@@ -25,7 +25,7 @@ pub use gates::{PlacedGate, gates, meant};
 pub use normalization::Normalization;
 pub use reason::{Basis, Reason};
 
-use super::graph::ModelGraph;
+use super::graph::{Indexed, ModelGraph};
 use super::labels::imagenet_labels;
 use super::proto::ModelProto;
 use super::routers::RouterReport;
@@ -64,27 +64,40 @@ pub fn guess(
     model: &ModelProto,
     report: &RouterReport,
 ) -> Result<Geometry, ModelError> {
+    guess_in(description, &Indexed::new(model), report)
+}
+
+/// The same for a model whose graph is indexed already.
+///
+/// # Errors
+/// Those of [`guess`].
+pub fn guess_in(
+    description: &ModelDescription,
+    model: &Indexed<'_>,
+    report: &RouterReport,
+) -> Result<Geometry, ModelError> {
     let unclear = |reason: String| ModelError::NoCard {
         path: description.path.clone(),
         reason,
         sidecar: description.sidecar_path(),
     };
     let mut reasons = Reasons::default();
-    let graph = ModelGraph::new(model).map_err(|error| unclear(error.to_string()))?;
-    let image = Image::find(description, &graph, &mut reasons).map_err(unclear)?;
-    // Once more with every size fixed: what a shape depends on can then be computed.
-    let sized = inputs::with_sizes(model, &image);
-    let graph = ModelGraph::new(&sized).map_err(|error| unclear(error.to_string()))?;
-    let (logits, classes) = outputs::logits(&graph, image.batch, &mut reasons);
-    let detection = outputs::detection(&graph, &mut reasons);
+    let graph = model.graph().map_err(|error| unclear(error.to_string()))?;
+    let image = Image::find(description, graph, &mut reasons).map_err(unclear)?;
+    // Once more with every size fixed, where not all are: what a shape depends on can then be computed.
+    let sized = inputs::with_sizes(model.model(), &image);
+    let of_sized = sized.as_ref().map(ModelGraph::new).transpose().map_err(|error| unclear(error.to_string()))?;
+    let graph = of_sized.as_ref().unwrap_or(graph);
+    let (logits, classes) = outputs::logits(graph, image.batch, &mut reasons);
+    let detection = outputs::detection(graph, &mut reasons);
     if logits.is_empty() && detection.is_none() && report.routers.is_empty() {
         return Err(unclear("it has no routers, and no output is a table of class scores or holds boxes".into()));
     }
-    let input = input_card(&graph, &image, detection.as_ref(), &mut reasons);
+    let input = input_card(graph, &image, detection.as_ref(), &mut reasons);
     let labels = labels(classes, &mut reasons);
-    let top_k = inputs::top_k(&graph, report, &mut reasons);
-    let told = layers::layers(&graph, &image, report, &mut reasons);
-    let inputs = inputs::fixed(description, &graph, &image, top_k.as_ref(), &told, &mut reasons);
+    let top_k = inputs::top_k(graph, report, &mut reasons);
+    let told = layers::layers(graph, &image, report, &mut reasons);
+    let inputs = inputs::fixed(description, graph, &image, top_k.as_ref(), &told, &mut reasons);
     let card = ModelCard {
         schema: ModelCard::SCHEMA.into(),
         name: description.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),

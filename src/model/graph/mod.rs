@@ -12,6 +12,7 @@ mod build;
 mod constants;
 mod dominators;
 mod elements;
+mod indexed;
 mod integers;
 mod order;
 mod scaling;
@@ -28,6 +29,7 @@ pub use build::GraphError;
 pub(super) use constants::{BOOL, is_float, is_quantized};
 pub(super) use dominators::Dominators;
 pub(super) use elements::is_product;
+pub use indexed::Indexed;
 
 use super::proto::{AttributeProto, ModelProto, TensorProto};
 use foldhash::fast::RandomState;

@@ -21,7 +21,7 @@ mod weights;
 
 pub use plan::{Control, ControlInput, InstrumentPlan, Instrumented, Obstacle, Offer, RouterControls, TopKInputs};
 
-use super::graph::ModelGraph;
+use super::graph::Indexed;
 use super::proto::{ModelProto, ValueInfoProto};
 use super::routers::{RouterReport, TensorRef};
 use bytes::Bytes;
@@ -83,7 +83,7 @@ pub fn expose(
     Ok(Exposed { model, outputs })
 }
 
-/// Makes the tensors of `plan` outputs of `model`, which was decoded from `file`, the content of the file at `path`, and
+/// Makes the tensors of `plan` outputs of `source`, which was decoded from `file`, the content of the file at `path`, and
 /// adds the controls of `plan` to the routers of `report`, where that is possible.
 ///
 /// Every control is an input with a default, with which the model computes what it did before.
@@ -91,20 +91,20 @@ pub fn expose(
 /// # Errors
 /// [`InstrumentError`] for a tensor or router that is not in this model.
 pub fn instrument(
-    model: &ModelProto,
+    source: &Indexed<'_>,
     file: &Bytes,
     path: &Path,
     report: &RouterReport,
     plan: &InstrumentPlan,
 ) -> Result<Instrumented, InstrumentError> {
     let tensors: Vec<&TensorRef> = plan.expose.iter().chain(needed(report, plan)).collect();
-    let Exposed { model: mut edited, mut outputs } = expose(model, file, path, &tensors)?;
+    let Exposed { model: mut edited, mut outputs } = expose(source.model(), file, path, &tensors)?;
     // A model whose graph cannot be looked at has no routers that are known.
-    let Ok(graph) = ModelGraph::new(model) else {
+    let Ok(graph) = source.graph() else {
         outputs.truncate(plan.expose.len());
         return Ok(Instrumented { model: edited, outputs, inputs: Vec::new(), routers: Vec::new(), is_half: false });
     };
-    let (inputs, mut routers) = controls::add_controls(&mut edited, &graph, report, plan)?;
+    let (inputs, mut routers) = controls::add_controls(&mut edited, graph, report, plan)?;
     for (controls, router) in routers.iter_mut().zip(&report.routers) {
         let exposed = |tensor: &Option<TensorRef>| {
             let tensor = tensor.as_ref().filter(|tensor| ranks_last(tensor))?;
@@ -115,7 +115,7 @@ pub fn instrument(
         controls.combine_weights = exposed(&router.tensors.combine_weights);
     }
     outputs.truncate(plan.expose.len());
-    let is_half = choice::computes_in_half(&graph);
+    let is_half = choice::computes_in_half(graph);
     Ok(Instrumented { model: edited, outputs, inputs, routers, is_half })
 }
 

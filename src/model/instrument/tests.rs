@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::graph::testing::Sketch;
 use crate::model::proto::NodeProto;
-use crate::model::routers::routers_of;
+use crate::model::routers::routers_in;
 
 const EXPERTS: i64 = 5;
 
@@ -33,9 +33,10 @@ fn mixture() -> ModelProto {
 }
 
 fn edited(model: &ModelProto, plan: &InstrumentPlan) -> Instrumented {
-    let report = routers_of(model);
+    let model = Indexed::new(model);
+    let report = routers_in(&model);
     assert_eq!(report.routers.len(), 1);
-    instrument(model, &Bytes::new(), Path::new("m.onnx"), &report, plan).unwrap()
+    instrument(&model, &Bytes::new(), Path::new("m.onnx"), &report, plan).unwrap()
 }
 
 fn nodes(model: &ModelProto) -> &[NodeProto] {

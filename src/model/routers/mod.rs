@@ -48,7 +48,7 @@ pub use report::{
 pub(super) use names::place;
 pub(super) use scores::is_scored;
 
-use super::graph::ModelGraph;
+use super::graph::{Indexed, ModelGraph};
 use super::proto::ModelProto;
 use assemble::{Assembled, assemble};
 use region::Regions;
@@ -60,8 +60,14 @@ const MAX_NEAR_MISSES: usize = 200;
 /// many nodes) has none that are known; the report says why.
 #[must_use]
 pub fn routers_of(model: &ModelProto) -> RouterReport {
-    match ModelGraph::new(model) {
-        Ok(graph) => find_routers(&graph),
+    routers_in(&Indexed::new(model))
+}
+
+/// The same for a model whose graph is indexed already.
+#[must_use]
+pub fn routers_in(model: &Indexed<'_>) -> RouterReport {
+    match model.graph() {
+        Ok(graph) => find_routers(graph),
         Err(error) => {
             let near_misses = vec![NearMiss { node: "the whole graph".to_owned(), reason: error.to_string() }];
             RouterReport { near_misses, ..RouterReport::default() }

@@ -72,13 +72,16 @@ fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
         return;
     };
     rule_ui(ui, layer);
-    let fixed = match layer.card.top_k {
+    let router = layer.router.and_then(|router| model.routers.routers.get(router));
+    let fixed = match layer.card.top_k.or(router.and_then(|router| router.top_k)) {
         Some(top_k) => format!("k is fixed: {top_k} of {} experts", layer.card.num_experts),
         None => format!("No fixed number of experts per token; {} experts", layer.card.num_experts),
     };
     let response = ui.weak(fixed);
     if let Some(obstacle) = &model.controls.top_k_obstacle {
         response.on_hover_text(obstacle);
+    } else if model.misses_top_k() {
+        response.on_hover_text("Whether it can be changed is found out as soon as nothing else is to be done");
     }
     changes_ui(ui, ctx);
 }

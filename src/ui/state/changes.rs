@@ -2,7 +2,7 @@
 //! is not possible.
 
 use super::AppState;
-use crate::analysis::{LayerOffer, ModelVersion, RoutingChange};
+use crate::analysis::{LayerOffer, OpenModel, RoutingChange};
 use crate::routing::{ExpertIdx, LayerRouting};
 use std::sync::Arc;
 
@@ -137,9 +137,10 @@ impl AppState {
         }
     }
 
-    pub(super) fn hear_offers(&mut self, model: &ModelVersion, offers: Arc<[LayerOffer]>) {
-        if self.model.open.as_ref().is_some_and(|open| open.version == *model) {
+    pub(super) fn hear_offers(&mut self, model: Arc<OpenModel>, offers: Arc<[LayerOffer]>) {
+        if self.model.open.as_ref().is_some_and(|open| open.is_same(&model)) {
             self.changes.offers = Some(offers);
+            self.model.open = Some(model);
         }
     }
 

@@ -237,7 +237,7 @@ impl AppState {
             Event::ImageDecoded { image, decoded } => self.image_decoded(image, decoded),
             Event::ImageFailed { image, message } => self.image_failed(image, message),
             Event::Analysed(outcome) => self.analysed(outcome),
-            Event::Offers { model, offers } => self.hear_offers(&model, offers),
+            Event::Offers { model, offers } => self.hear_offers(model, offers),
             Event::ChangeRefused { change, message } => self.change_refused(&change, message),
             Event::RunFailed { quarantined, message } => {
                 self.updating = false;

@@ -231,7 +231,7 @@ fn a_change_that_was_refused_or_belongs_to_another_model_is_no_more() {
     assert_eq!(fixture.state.notices[0].details, "it was not proved");
     let offer = |ban: Result<(), String>| LayerOffer { ban, ranks: Ok(()) };
     let offers = [offer(Ok(())), offer(Err("not this one".into()))].into();
-    fixture.state.hear(Event::Offers { model: fixture.model.version.clone(), offers });
+    fixture.state.hear(Event::Offers { model: Arc::clone(&fixture.model), offers });
     assert_eq!(fixture.state.ban_obstacle().as_deref(), Some("not this one"));
     fixture.state.apply(Command::ToggleBan(ExpertIdx(3)));
     assert!(fixture.state.wanted().setting.change.is_none());

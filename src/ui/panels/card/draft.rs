@@ -29,7 +29,7 @@ impl Draft {
 
     /// Whether it was begun with this model, as it was opened last.
     pub fn is_of(&self, model: &Arc<OpenModel>) -> bool {
-        Arc::ptr_eq(&self.model, model)
+        self.model.is_same(model)
     }
 
     pub fn reset(&mut self) {

@@ -21,10 +21,13 @@ pub(super) fn open(file: &str) -> OpenModel {
         description.card().unwrap_or_else(|_| (open_model(file).card, open_model(file).card_source));
     let gpu = |op: &str| ("WebGpuExecutionProvider".to_owned(), op.to_owned());
     let cpu = |op: &str| ("CPUExecutionProvider".to_owned(), op.to_owned());
-    let shown = |layer: &LayerCard| ShownLayer { card: layer.clone(), source: LayerSource::Declared };
+    let shown = |(at, layer): (usize, &LayerCard)| {
+        let (card, source) = (layer.clone(), LayerSource::Declared);
+        ShownLayer { card, source, router: Some(at) }
+    };
     OpenModel {
         path,
-        layers: card.layers.iter().map(shown).collect(),
+        layers: card.layers.iter().enumerate().map(shown).collect(),
         card,
         card_source,
         description,

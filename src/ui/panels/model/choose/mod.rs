@@ -43,7 +43,7 @@ enum Listing {
 impl ChooseUi {
     /// Takes the tensors of a model, if that is the one that they were asked for.
     pub fn take(&mut self, model: &Arc<OpenModel>, gates: Result<Arc<Vec<PlacedGate>>, String>) {
-        if let Some((of, listing)) = self.listed.as_mut().filter(|(of, _)| Arc::ptr_eq(of, model)) {
+        if let Some((of, listing)) = self.listed.as_mut().filter(|(of, _)| of.is_same(model)) {
             *of = Arc::clone(model);
             *listing = gates.map_or_else(Listing::Failed, Listing::Here);
         }
@@ -51,7 +51,7 @@ impl ChooseUi {
 
     /// The tensors of a model; asks for them the first time.
     fn gates(&mut self, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>) -> &Listing {
-        let kept = self.listed.take().filter(|(of, _)| Arc::ptr_eq(of, model));
+        let kept = self.listed.take().filter(|(of, _)| of.is_same(model));
         if kept.is_none() {
             (self.draft, self.matches) = (None, Matches::default());
             self.words.clear();
@@ -63,7 +63,7 @@ impl ChooseUi {
     /// Once the model is open with a layer that was saved, and its result is there: shows that layer.
     pub fn show_saved(&mut self, ctx: &ViewCtx<'_>) {
         let Some((before, path)) = &self.saved else { return };
-        let Some(shown) = ctx.state.shown().filter(|shown| !Arc::ptr_eq(&shown.model, before)) else { return };
+        let Some(shown) = ctx.state.shown().filter(|shown| !shown.model.is_same(before)) else { return };
         if shown.model.path == before.path
             && let Some(layer) = shown.model.layers.iter().position(|layer| is_gate(&layer.card, path))
             && let Some(at) = shown.analysis.places.iter().position(|place| place.source == layer)
