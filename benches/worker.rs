@@ -15,6 +15,11 @@ use std::time::Instant;
 
 const RUNS: usize = 200;
 
+/// The program's, so that both sides have the same.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let image = Tensor {
