@@ -4,6 +4,7 @@ use super::capacity;
 use super::experts::{Found, find_experts};
 use super::kinds::{Choice, Picked, Scores};
 use super::names::{node_name, router_name, tensor_ref, weight_len};
+use super::objections::objection;
 use super::per_image::per_image;
 use super::ranks::ranks;
 use super::region::Regions;
@@ -11,13 +12,13 @@ use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
 };
 use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_masked};
-use super::scores::{expert_axis, fused_function, product_width, skip_passive};
+use super::scores::{expert_axis, fused_function, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
-use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors};
+use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors, weight_of_rows};
 use super::walk::{Rank, Walk};
 use super::warnings::warnings;
-use crate::model::graph::{FastSet, ModelGraph, Node, NodeId, ValueId, is_product};
+use crate::model::graph::{ModelGraph, NodeId, ValueId};
 
 /// A router, its place among all nodes, and the weights of its experts.
 #[derive(Debug)]
@@ -39,8 +40,15 @@ pub(super) fn assemble<'g, 'a>(
     let width = width.filter(|&width| width > 0).or_else(|| product_width(graph, candidate.raw));
     let walk = Walk::new(graph, &roots(graph, candidate), width, axis);
     let plan = Plan::new(graph, candidate, &walk).map_err(miss)?;
-    let found = find_experts(graph, regions, &walk, candidate.raw, &plan.widths, plan.slots).map_err(miss)?;
-    if let Some(reason) = plan.objection(graph, regions, candidate, &walk, &found) {
+    let mut found = find_experts(graph, regions, &walk, candidate.raw, &plan.widths, plan.slots).map_err(miss)?;
+    if let (Some(&width), Some(real)) = (plan.widths.first(), walk.findings.real_experts)
+        && usize::try_from(real) == Ok(found.count)
+        && real < width
+    {
+        found.without_weights += (width - real) as usize;
+        found.count = width as usize;
+    }
+    if let Some(reason) = objection(&plan, graph, regions, candidate, &walk, &found) {
         return Err(miss(reason));
     }
     Ok(plan.router(graph, regions, candidate, &walk, &found))
@@ -66,10 +74,10 @@ fn root_axis(graph: &ModelGraph<'_>, candidate: &Candidate, root: ValueId) -> Op
 }
 
 /// What a candidate would be if experts follow.
-struct Plan {
-    named: Named,
-    main: Option<Choice>,
-    weights: Option<(ValueId, Picked)>,
+pub(super) struct Plan {
+    pub named: Named,
+    pub main: Option<Choice>,
+    pub weights: Option<(ValueId, Picked)>,
     probs: Option<(ValueId, Scores)>,
     /// The numbers of experts to look for.
     widths: Vec<i64>,
@@ -82,7 +90,7 @@ impl Plan {
         let weights = walk.weights();
         let mut widths: Vec<i64> = Vec::new();
         let size_at = |value: Option<ValueId>, axis: Option<usize>| graph.shape(value?)?.get(axis?).copied();
-        let main = main_choice(findings);
+        let main = main_choice(findings).filter(|main| !findings.falls_back || graph.node(main.node).op != "ArgMax");
         let mut slots = false;
         let named = if let Some((pairs, halves)) = candidate.half_keys {
             let sizes = halves.map(|half| graph.node(half).input(0).and_then(|scores| graph.size_from_end(scores, -1)));
@@ -103,7 +111,7 @@ impl Plan {
             slots = findings.softmaxes.iter().any(|(_, _, s)| s.over_tokens)
                 && findings.softmaxes.iter().any(|(_, _, s)| !s.over_tokens);
             let score = findings.probs.map_or(ScoreFunction::None, |(_, scores)| scores.function);
-            if findings.cumulated || findings.limited || score == ScoreFunction::Relu {
+            if findings.cumulated || findings.limited || findings.falls_back || score == ScoreFunction::Relu {
                 name_masked(findings, if findings.cumulated { ScoreFunction::Softmax } else { score })
             } else {
                 let rule = match score {
@@ -125,48 +133,6 @@ impl Plan {
             return Err("it weights one thing only");
         }
         Ok(Self { named, main, weights, probs: findings.probs, widths, slots })
-    }
-
-    /// What speaks against a router although something like experts follows.
-    fn objection(
-        &self,
-        graph: &ModelGraph<'_>,
-        regions: &mut Regions<'_, '_>,
-        candidate: &Candidate,
-        walk: &Walk<'_, '_>,
-        found: &Found,
-    ) -> Option<&'static str> {
-        if found.form == ExpertForm::Rows && self.named.rule != GatingRule::ProductKey && self.weights.is_none() {
-            return Some("it looks rows up in tables without weighting them, as a codebook does");
-        }
-        if self.named.rule == GatingRule::Other && self.named.score == ScoreFunction::None && self.main.is_none() {
-            return Some("it weights places rather than experts, as a pooling by attention does");
-        }
-        let merge = graph.node(found.region.merge);
-        if self.main.is_none() && merge.op == "Concat" && !is_summed(graph, merge) {
-            return Some("what it weights is put side by side and never added up, as in a hierarchy of classes");
-        }
-        if found.form == ExpertForm::Rows
-            && self.named.rule != GatingRule::ProductKey
-            && !multiplies_rows(graph, walk, found)
-        {
-            return Some("the rows that it looks up meet no data, as those of a memory or of nearest neighbours");
-        }
-        if found.form == ExpertForm::Branches && self.main.is_none() && passes_through(graph, walk, found) {
-            return Some("the weights multiply its own values, as those of the next layer do");
-        }
-        if matches!(found.form, ExpertForm::Branches | ExpertForm::Stacked) && self.main.is_none() {
-            let gate = graph.producer(candidate.raw)?;
-            let before = regions.back_from(&[gate], found.region.entry);
-            let weights: FastSet<ValueId> = found.weights.iter().flatten().copied().collect();
-            let reads = |id: &NodeId| graph.node(*id).inputs.iter().flatten().any(|input| weights.contains(input));
-            if before.iter().any(reads) {
-                return Some(
-                    "the gate reads what the branches computed: selective kernels or a fusion of features, not a router",
-                );
-            }
-        }
-        None
     }
 
     fn router<'g, 'a>(
@@ -209,7 +175,7 @@ impl Plan {
             per_image: per_image(graph, candidate.raw),
             shared_experts: shared_experts(graph, regions, candidate.raw, found, &weights),
             frozen,
-            tensors: self.tensors(graph, candidate, walk),
+            tensors: self.tensors(graph, candidate, walk, found),
             experts: Experts {
                 found: found.count,
                 form: found.form,
@@ -243,7 +209,13 @@ impl Plan {
         self.widths.first().and_then(|&width| usize::try_from(width).ok()).unwrap_or(found.width).max(found.count)
     }
 
-    fn tensors(&self, graph: &ModelGraph<'_>, candidate: &Candidate, walk: &Walk<'_, '_>) -> RouterTensors {
+    fn tensors(
+        &self,
+        graph: &ModelGraph<'_>,
+        candidate: &Candidate,
+        walk: &Walk<'_, '_>,
+        found: &Found,
+    ) -> RouterTensors {
         let last = |value: ValueId| graph.shape(value).and_then(|shape| shape.len().checked_sub(1));
         let logits = candidate
             .logits
@@ -259,7 +231,12 @@ impl Plan {
         // Of several choices that are made one after the other, no tensor may have all.
         let several = self.main.is_some_and(|main| main.cascaded) && self.named.top_k.is_some_and(|k| k > 1);
         let of_all = |value: ValueId| !matches!(walk.rank(value), Some(Rank::One(_)));
-        let chosen = chosen.filter(|&(ids, axis)| !several || axis.is_some() && of_all(ids));
+        // Where experts chose tokens and their weights were changed token by token, the weights alone tell the truth; and the
+        // best expert of all is chosen only where no other passes.
+        let by_weights = walk.findings.falls_back && self.main.is_none()
+            || self.named.rule == GatingRule::ExpertChoice
+                && self.weights.is_some_and(|(_, picked)| picked.dense && picked.renormalized);
+        let chosen = chosen.filter(|&(ids, axis)| !by_weights && (!several || axis.is_some() && of_all(ids)));
         let (ids, weights) = match candidate.half_keys {
             Some((pairs, _)) => pair_tensors(graph, pairs),
             None => (chosen, self.weights.map(|(value, picked)| (value, picked.axis, picked.dense))),
@@ -269,6 +246,8 @@ impl Plan {
         let of_one = self.weights.is_some_and(|(_, picked)| picked.of_one) && self.named.top_k != Some(1);
         let weights = weights.filter(|_| !of_one);
         let soft = || self.probs.map(|(value, scores)| (value, scores.axis, true));
+        let of_rows = || weight_of_rows(graph, walk, found).map(|value| (value, None, false));
+        let weights = weights.or_else(|| of_rows().filter(|_| self.named.rule == GatingRule::ArgMax && !several));
         let weights = weights.or_else(|| soft().filter(|_| self.main.is_none()));
         let k_axis = |value: ValueId, axis: Option<usize>| axis.or(last(value).filter(|_| self.named.top_k != Some(1)));
         let mut tensors = RouterTensors {
@@ -320,32 +299,6 @@ pub(super) fn lost_experts(found: &Found, num_experts: usize) -> bool {
     found.form == ExpertForm::Branches && (is_short || found.has_gaps)
 }
 
-/// Whether rows that were looked up are multiplied with data, as the two halves of a neuron are.
-fn multiplies_rows(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, found: &Found) -> bool {
-    let rows: FastSet<ValueId> = found.evidence.iter().flat_map(|&id| graph.node(id).outputs.iter().copied()).collect();
-    let is_row = |value: ValueId| rows.contains(&skip_passive(graph, value));
-    let is_data = |value: ValueId| graph.value(value).is_data && walk.kind(value).is_none() && !is_row(value);
-    let inputs = |node: &Node<'_>| node.inputs.iter().flatten().copied().collect::<Vec<_>>();
-    let products = found.region.nodes.iter().map(|&id| graph.node(id));
-    let mut products = products.filter(|node| is_product(node.op) || node.op == "Mul").map(inputs);
-    products.any(|inputs| inputs.iter().any(|&input| is_row(input)) && inputs.iter().any(|&input| is_data(input)))
-}
-
-/// Whether the experts' weights multiply the router's own values rather than data.
-fn passes_through(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, found: &Found) -> bool {
-    let weights: FastSet<ValueId> = found.weights.iter().flatten().copied().collect();
-    let of_experts =
-        |node: &&Node<'_>| is_product(node.op) && weights_read(graph, node).any(|weight| weights.contains(&weight));
-    let mut products = found.region.nodes.iter().map(|&id| graph.node(id)).filter(of_experts);
-    products.any(|node| node.inputs.iter().flatten().any(|&input| walk.kind(input).is_some()))
-}
-
-/// The roots of the weights that a node reads.
-fn weights_read(graph: &ModelGraph<'_>, node: &Node<'_>) -> impl Iterator<Item = ValueId> {
-    let weights = node.inputs.iter().flatten().copied().filter(|&input| !graph.value(input).is_data);
-    weights.flat_map(|weight| super::names::weights_of(graph, weight)).collect::<Vec<_>>().into_iter()
-}
-
 fn no_scores() -> Scores {
     Scores { function: ScoreFunction::None, biased: false, axis: None, over_tokens: false, masked: None, column: None }
 }
@@ -367,13 +320,6 @@ fn slot_counts(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>) -> Vec<i64> {
     }
     counts.retain(|&size| size > 1);
     counts
-}
-
-/// Whether what a node stacks is added up next.
-fn is_summed(graph: &ModelGraph<'_>, stack: &Node<'_>) -> bool {
-    let readers = stack.output(0).into_iter().flat_map(|output| graph.data_consumers(output));
-    let mut ops = readers.map(|reader| graph.node(reader).op);
-    ops.any(|op| op.starts_with("Reduce") || is_product(op) || op == "SequenceAt")
 }
 
 fn root_names(graph: &ModelGraph<'_>, own: &[ValueId]) -> Vec<String> {

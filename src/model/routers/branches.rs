@@ -4,8 +4,10 @@
 //! a one-hot mask, `ids == e`), and flow forward until they meet; then backward, to what is computed for one label only.
 //! Where nothing is picked, because the outputs of all experts are stacked first, the stack's inputs are the labels.
 
+use super::kinds::Kind;
 use super::names::weights_of;
 use super::region::Region;
+use super::rows::fixes_rows;
 use super::scores::skip_passive;
 use super::walk::Walk;
 use crate::model::graph::{
@@ -120,7 +122,7 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
         for &id in &self.region.nodes {
             let node = self.graph.node(id);
             let label = self.graph.data_inputs(node).filter_map(|input| self.of.get(&input).copied()).reduce(join);
-            if let Some(label) = label {
+            if let Some(label) = label.filter(|_| !writes_over(walk, node)) {
                 self.of.extend(node.outputs.iter().map(|&output| (output, label)));
                 if matches!(node.op, "Add" | "Sum") {
                     self.sums.insert(id);
@@ -132,7 +134,14 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             let splits =
                 chooses && node.op == "Split" && self.graph.data_inputs(node).any(|input| cone.contains(&input));
             let from_router = splits || self.graph.data_inputs(node).any(|input| walk.kind(input).is_some());
-            if from_router && let Some(picked) = self.picked(node, widths) {
+            // A sum or a score that equals a number is no expert of this number.
+            let is_number =
+                |input: ValueId| !matches!(walk.kind(input), Some(Kind::Mask(_) | Kind::SumOf(_) | Kind::Scores(_)));
+            let numbers = node.op != "Equal" || self.graph.data_inputs(node).all(is_number);
+            if from_router
+                && numbers
+                && let Some(picked) = self.picked(node, widths)
+            {
                 self.picks.push(id);
                 self.divides_tokens |= node.input(0).is_some_and(|data| walk.kind(data).is_none());
                 self.of.extend(
@@ -292,49 +301,12 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
             evidence: self.picks.clone(),
             all_executed: !executed_when_chosen && !self.divides_tokens,
             by_hit: self.by_hit,
-            fixes_rows: executed_when_chosen && self.fixes_rows(),
+            fixes_rows: executed_when_chosen && fixes_rows(self.graph, self.region),
             has_gaps: has_gaps && !self.by_hit,
             without_weights: if self.by_hit { 0 } else { without_weights.len() },
             constants: if self.by_hit { 0 } else { constants.len() },
             unlike,
         })
-    }
-
-    /// Whether rows whose number differs from image to image are given a fixed shape: tracing writes the sizes of one image
-    /// down.
-    fn fixes_rows(&self) -> bool {
-        let reshapes = self.region.nodes.iter().map(|&id| self.graph.node(id)).filter(|node| node.op == "Reshape");
-        let fixes = |node: &Node<'_>| {
-            let (data, shape) = (node.input(0)?, self.graph.const_ints(node.input(1)?)?);
-            let is_open = self.graph.shape(data).is_some_and(|sizes| sizes.len() > 1 && sizes[0] < 0);
-            Some(is_open && shape.iter().all(|&size| size > 0) && self.picks_rows(data))
-        };
-        reshapes.into_iter().any(|node| fixes(node) == Some(true))
-    }
-
-    /// Whether a value has the rows that chose an expert.
-    fn picks_rows(&self, mut value: ValueId) -> bool {
-        /// An expert has few nodes.
-        const MAX_STEPS: usize = 48;
-        for _ in 0..MAX_STEPS {
-            let Some((_, node)) = self.graph.producing(value) else { return false };
-            let of_hits = |index: ValueId| {
-                let index = skip_passive(self.graph, index);
-                let before = self.graph.producing(index).and_then(|(_, node)| node.input(0));
-                [Some(index), before.map(|before| skip_passive(self.graph, before))]
-                    .into_iter()
-                    .flatten()
-                    .any(|value| self.graph.op_of(value) == "NonZero")
-            };
-            if node.op.starts_with("Gather") {
-                return node.input(1).is_some_and(of_hits);
-            }
-            match self.graph.data_inputs(node).find(|&input| self.graph.value(input).is_data) {
-                Some(input) => value = input,
-                None => return false,
-            }
-        }
-        false
     }
 
     /// The first two experts whose weights have other sizes, or are used by other operators.
@@ -408,6 +380,13 @@ impl<'r, 'g, 'a> Labels<'r, 'g, 'a> {
 
 fn join(a: Label, b: Label) -> Label {
     if a == b { a } else { Label::Many }
+}
+
+/// Whether a node writes a choice, or its weights, over where it was one expert: what is left is everybody's but its.
+fn writes_over(walk: &Walk<'_, '_>, node: &Node<'_>) -> bool {
+    let kind = |value: Option<ValueId>| value.and_then(|value| walk.kind(value));
+    let is_left = matches!(kind(node.input(2)), Some(Kind::Ids { .. } | Kind::Picked(_)));
+    node.op == "Where" && kind(node.input(1)).is_none() && is_left
 }
 
 /// Whether a node takes those tokens that chose an expert.

@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Cumulated,
     /// The experts in that order.
     SortedIds,
+    /// A constant of each expert, looked up for the chosen ones.
+    Factor,
     /// Anything else that depends on logits and constants only.
     Other,
 }
@@ -163,6 +165,10 @@ pub(super) struct Findings {
     pub cumulated: bool,
     /// Scores are compared with a constant.
     pub limited: bool,
+    /// What passes the limit is taken, and the best expert where nothing does (DynMoE: Guo et al. 2025).
+    pub falls_back: bool,
+    /// Chosen experts from this number on are told apart, because they are none (AdaMoE: Zeng et al. 2024).
+    pub real_experts: Option<i64>,
     /// Noise is drawn inside.
     pub random: bool,
 }

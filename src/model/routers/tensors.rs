@@ -1,11 +1,13 @@
 //! Which tensors carry the routing where more than one could, or where it has to be put together.
 
+use super::experts::{Found, is_weight, lead};
+use super::kinds::Kind;
 use super::names::tensor_ref;
 use super::report::{DispatchRef, KeptRef, ScoreFunction};
-use super::scores::skip_passive;
+use super::scores::{is_passive, skip_passive};
 use super::seeds::Candidate;
 use super::walk::{Rank, Walk};
-use crate::model::graph::{ModelGraph, NodeId, ValueId, is_product};
+use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId, is_product};
 
 /// The tensor that tells for which of the chosen experts there was room. A comparison says it plainly; one-hot places
 /// without one are all zeros where there is none. With a `rank`, the one of that choice alone, whose `ids` are given.
@@ -66,6 +68,37 @@ pub(super) fn pair_score(graph: &ModelGraph<'_>, pairs: NodeId) -> ScoreFunction
     } else {
         ScoreFunction::None
     }
+}
+
+/// The weight of the one chosen expert that is made of a vector of its own, looked up by the choice: a sigmoid of its
+/// product with the token (BASE layers: Lewis et al. 2021; StableMoE: Dai et al. 2022).
+pub(super) fn weight_of_rows(graph: &ModelGraph<'_>, walk: &Walk<'_, '_>, found: &Found) -> Option<ValueId> {
+    let ids = walk.findings.ids.and_then(|(ids, _)| graph.num_elements(ids));
+    let of_each_token = |value: ValueId| match (graph.num_elements(value), ids) {
+        (Some(count), Some(ids)) => count == ids,
+        _ => graph.size_from_end(value, -1) == Some(1),
+    };
+    let (mut rows, mut products) = (FastSet::default(), FastSet::default());
+    for &id in &found.region.nodes {
+        let node = graph.node(id);
+        let reads = |of: &FastSet<ValueId>| node.inputs.iter().flatten().any(|input| of.contains(input));
+        let looks_up = node.op.starts_with("Gather")
+            && node
+                .input(0)
+                .is_some_and(|list| is_weight(graph, list) && lead(graph, list).is_some_and(|(_, rank)| rank == 2))
+            && node.input(1).is_some_and(|ids| matches!(walk.kind(ids), Some(Kind::Ids { .. })));
+        let is_passive = is_passive(node.op);
+        if looks_up || is_passive && reads(&rows) {
+            rows.extend(node.outputs.iter().copied());
+        } else if (is_product(node.op) || node.op == "Mul") && reads(&rows)
+            || (is_passive || node.op == "ReduceSum") && reads(&products)
+        {
+            products.extend(node.outputs.iter().copied());
+        } else if node.op == "Sigmoid" && reads(&products) {
+            return node.output(0).filter(|&weight| of_each_token(weight));
+        }
+    }
+    None
 }
 
 pub(super) type Ids = (ValueId, Option<usize>);

@@ -1,6 +1,7 @@
 //! Every pattern that is to be found and every one that is to be rejected, in graphs of a few nodes. Whole exports of
 //! whole models are in `tests/zoo.rs`.
 
+mod applied;
 mod choices;
 mod found;
 mod moe;

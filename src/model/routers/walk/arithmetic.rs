@@ -32,7 +32,7 @@ impl<'a> Walk<'_, 'a> {
                 Some(factor) => {
                     Kind::Picked(Picked { scale: picked.scale * factor, stage: picked.stage + 1, ..picked })
                 }
-                None => Kind::Picked(picked),
+                None => Kind::Picked(Picked { stage: picked.stage + 1, ..picked }),
             },
             ("Div", Kind::Picked(picked)) if first => match scalar {
                 Some(divisor) if divisor != 0.0 => {
@@ -44,7 +44,7 @@ impl<'a> Walk<'_, 'a> {
                 _,
                 Kind::Scores(_) | Kind::Exponents(_) | Kind::SumOf(_) | Kind::Mask(_) | Kind::Places | Kind::Sorted(_),
             ) => kind,
-            (_, Kind::Cumulated | Kind::GroupScores | Kind::Picked(_)) => kind,
+            (_, Kind::Cumulated | Kind::GroupScores | Kind::Picked(_) | Kind::Factor) => kind,
             // Offsets of a numbering of another kind are still the same choices.
             ("Mod" | "Add" | "Mul" | "Div", Kind::Ids { axis }) if self.graph.num_elements(constant) == Some(1) => {
                 Kind::Ids { axis }
@@ -105,25 +105,64 @@ impl<'a> Walk<'_, 'a> {
                 });
                 if spread { Kind::Other } else { Kind::Picked(p) }
             }
+            ("Mul", Kind::Picked(p), Kind::Factor) | ("Mul", Kind::Factor, Kind::Picked(p)) => {
+                Kind::Picked(Picked { stage: p.stage + 1, ..p })
+            }
             // The weights of two choices that are made one after the other.
             ("Add", Kind::Picked(p), Kind::Picked(_)) if !p.dense => Kind::SumOf(inputs[0]),
             ("Sub", Kind::Scores(scores), Kind::SumOf(_)) => Kind::Scores(scores),
             ("Sub", Kind::Scores(scores), Kind::Picked(_)) => Kind::Scores(scores),
+            ("Sub", Kind::Cumulated, _) => Kind::Cumulated,
             ("Sub", Kind::Picked(p), _) => Kind::Picked(p),
             ("Mul", Kind::Mask(_), Kind::Places) | ("Mul", Kind::Places, Kind::Mask(_)) => Kind::Places,
             ("Sub" | "Add", Kind::Places, _) | ("Add", _, Kind::Places) => Kind::Places,
             ("Add" | "Or", Kind::Mask(MaskOf::Rank), Kind::Mask(MaskOf::Rank | MaskOf::Choice)) => {
                 Kind::Mask(MaskOf::Choice)
             }
+            // Whatever passes a limit, and the best one where nothing does.
+            ("Add" | "Or" | "Max", Kind::Mask(MaskOf::Limit), Kind::Mask(_))
+            | ("Add" | "Or" | "Max", Kind::Mask(_), Kind::Mask(MaskOf::Limit)) => {
+                self.findings.falls_back = true;
+                Kind::Mask(MaskOf::Limit)
+            }
+            ("Div", Kind::Mask(MaskOf::Limit), Kind::Mask(_)) if self.counts(inputs[1], inputs[0]) => {
+                self.shared_alike(inputs[0])
+            }
             (_, Kind::Mask(MaskOf::Room), Kind::Mask(mask)) => Kind::Mask(mask),
             (_, Kind::Mask(mask), Kind::Mask(_)) => Kind::Mask(mask),
-            ("Sub", Kind::Cumulated, _) => Kind::Cumulated,
             ("Add", Kind::Scores(scores), Kind::Mask(mask)) | ("Add", Kind::Mask(mask), Kind::Scores(scores)) => {
                 Kind::Scores(Scores { masked: Some(mask.of_choice()), ..scores })
             }
             ("Add" | "Sub", Kind::Scores(scores), Kind::Scores(_)) => Kind::Scores(scores),
             _ => Kind::Other,
         }
+    }
+
+    /// Whether a value is the number of those that a mask says yes to.
+    fn counts(&self, sum: ValueId, mask: ValueId) -> bool {
+        let mut sum = skip_passive(self.graph, sum);
+        // Nothing may be chosen, and is not divided by.
+        if let Some((_, node)) = self.graph.producing(sum).filter(|(_, node)| matches!(node.op, "Add" | "Max")) {
+            sum = node.input(0).map_or(sum, |input| skip_passive(self.graph, input));
+        }
+        let node = self.graph.producing(sum).map(|(_, node)| node).filter(|node| node.op == "ReduceSum");
+        let of = node.and_then(|node| node.input(0)).map(|of| skip_passive(self.graph, of));
+        of == Some(skip_passive(self.graph, mask))
+    }
+
+    /// Everything that passes a limit has the same weight.
+    fn shared_alike(&mut self, mask: ValueId) -> Kind {
+        self.note_mask(MaskOf::Limit);
+        let axis = self.graph.shape(mask).and_then(|shape| shape.iter().rposition(|&size| Some(size) == self.width));
+        let one_each = Scores {
+            function: ScoreFunction::None,
+            biased: false,
+            axis,
+            over_tokens: false,
+            masked: Some(MaskOf::Limit),
+            column: None,
+        };
+        Kind::Picked(Picked { renormalized: true, stage: 1, ..picked(one_each, true, axis) })
     }
 
     /// Whether a sum of scores goes over tokens rather than experts.

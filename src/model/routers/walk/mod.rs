@@ -133,9 +133,22 @@ impl<'g, 'a> Walk<'g, 'a> {
                 && self.graph.num_elements(value).is_none_or(|count| count > 1)
         };
         let looks_up = matches!(node.op, "Gather" | "GatherND" | "GatherElements" | "Compress")
-            && node.input(0).is_some_and(|data| !self.graph.value(data).is_data && self.graph.value(data).element != 7);
+            && node.input(0).is_some_and(|data| !self.graph.value(data).is_data && self.graph.value(data).element != 7)
+            && !self.looks_up_factors(node);
         let multiplies = is_product(node.op) && node.inputs.iter().flatten().any(|&input| weight(input));
         !looks_up && !multiplies && self.graph.data_inputs(node).all(known)
+    }
+
+    /// Whether a node looks up one number for each chosen expert, as a scale of its weight is.
+    pub(super) fn looks_up_factors(&self, node: &Node<'a>) -> bool {
+        let is_list = |data: ValueId| {
+            let size = self.graph.num_elements(data);
+            size == self.width && size.is_some() && self.graph.shape(data).is_some_and(|shape| shape.len() == 1)
+        };
+        let of_ids = node.input(1).and_then(|ids| self.kind(ids));
+        matches!(node.op, "Gather" | "GatherND")
+            && node.input(0).is_some_and(is_list)
+            && matches!(of_ids, Some(Kind::Ids { .. }))
     }
 
     fn kind_of(&mut self, id: NodeId, node: &Node<'a>, output: usize, value: ValueId) -> Kind {

@@ -19,6 +19,7 @@ impl<'a> Walk<'_, 'a> {
             (Some(Kind::Ids { .. } | Kind::Other), Some(Kind::Ids { axis })) if node.op == "GatherElements" => {
                 self.add_ids(Some(value), axis)
             }
+            (None, Some(Kind::Ids { .. })) if self.looks_up_factors(node) => Kind::Factor,
             (Some(Kind::Mask(mask)), Some(Kind::GroupIds)) => Kind::Mask(mask),
             (Some(Kind::Places), _) => Kind::Places,
             // Tokens in another order, as batch priority routing has them.
@@ -137,7 +138,7 @@ impl<'a> Walk<'_, 'a> {
             (Some(Kind::Scores(scores)), _, None) => Kind::Scores(Scores { masked: Some(MaskOf::Unknown), ..scores }),
             (None, Some(Kind::Ids { .. } | Kind::Other), Some(Kind::Picked(picked))) => {
                 // Minus infinity elsewhere: a function that follows is applied to the kept alone.
-                Kind::Picked(Picked { dense: true, axis, ..picked })
+                Kind::Picked(Picked { dense: true, axis: self.axis_of_experts(value, axis), ..picked })
             }
             (None, Some(Kind::SortedIds), Some(Kind::Picked(picked))) => {
                 Kind::Picked(Picked { dense: true, axis, ..picked })
@@ -152,6 +153,15 @@ impl<'a> Walk<'_, 'a> {
             (None, Some(_), Some(Kind::Mask(mask))) => Kind::Mask(mask),
             _ => Kind::Other,
         }
+    }
+
+    /// The axis of experts of what was scattered along an axis: of expert choice, that one has the tokens.
+    fn axis_of_experts(&self, value: ValueId, along: Option<usize>) -> Option<usize> {
+        let of_tokens = self.findings.choices.last().is_some_and(|choice| choice.of_tokens);
+        let sizes = self.graph.shape(value).filter(|_| of_tokens);
+        let other =
+            sizes.and_then(|sizes| (0..sizes.len()).rfind(|&n| Some(n) != along && Some(sizes[n]) == self.width));
+        other.or(along)
     }
 
     pub(super) fn choose(&mut self, node: &Node<'a>, _: ValueId) -> Kind {
@@ -169,6 +179,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     pub(super) fn masked(&mut self, kind: Kind, mask: MaskOf) -> Kind {
+        let of_ids = matches!(mask, MaskOf::Choice | MaskOf::Rank);
         let (of_one, mask) = (mask == MaskOf::Rank, mask.of_choice());
         match kind {
             Kind::Scores(scores)
@@ -186,6 +197,8 @@ impl<'a> Walk<'_, 'a> {
                 Kind::Picked(picked(scores, false, scores.axis))
             }
             Kind::Grouped(scores) => Kind::Grouped(Scores { masked: Some(mask), ..scores }),
+            // Experts that are told apart by their number have no say; those without room are told elsewhere.
+            Kind::Picked(picked) if of_ids => Kind::Picked(Picked { stage: picked.stage + 1, ..picked }),
             other => other,
         }
     }
@@ -209,7 +222,14 @@ impl<'a> Walk<'_, 'a> {
             // The limit is computed from the number of tokens.
             (Some(Kind::Places), Some(Kind::Other)) if node.op != "Equal" => self.room(b, value),
             (Some(Kind::Other), Some(Kind::Places)) if node.op != "Equal" => self.room(a, value),
+            (Some(Kind::Ids { .. }), None) => self.below(node.op, b),
             (Some(Kind::Cumulated), _) | (_, Some(Kind::Cumulated)) => Kind::Mask(MaskOf::Cumulated),
+            // A part of the best score is a limit, too.
+            (Some(Kind::Scores(scores)), Some(Kind::Picked(best)))
+                if best.of_max && best.scale < 1.0 && scores.function != ScoreFunction::None =>
+            {
+                Kind::Mask(MaskOf::Limit)
+            }
             (Some(Kind::Scores(_)), Some(Kind::Other | Kind::Picked(_))) => Kind::Mask(MaskOf::Choice),
             (Some(Kind::Other | Kind::Picked(_)), Some(Kind::Scores(_))) => Kind::Mask(MaskOf::Choice),
             (Some(Kind::Scores(scores)), None) if scores.function != ScoreFunction::None && node.op != "Equal" => {
@@ -218,6 +238,17 @@ impl<'a> Walk<'_, 'a> {
             (Some(Kind::Mask(mask)), _) | (_, Some(Kind::Mask(mask))) => Kind::Mask(mask),
             _ => Kind::Mask(MaskOf::Unknown),
         }
+    }
+
+    /// Ids that are compared with the number of experts that there are: those beyond are none.
+    fn below(&mut self, op: &str, number: ValueId) -> Kind {
+        let number = self.graph.const_scalar(number).map(|number| number as i64);
+        let first_of_none = match op {
+            "Less" | "GreaterOrEqual" => number,
+            _ => number.map(|last| last + 1),
+        };
+        self.findings.real_experts = self.findings.real_experts.or(first_of_none);
+        Kind::Mask(MaskOf::Unknown)
     }
 
     /// Ids that are compared with the numbers of all experts are one-hot vectors.
