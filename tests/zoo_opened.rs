@@ -10,13 +10,15 @@ mod row;
 
 use choices::{Choices, recorded};
 use moescope::analysis::{LayerSource, OpenModel, TokenCount, analyse};
-use moescope::engine::{Engine, EngineOptions, Execution, Provider, RunRequest, RunResult};
+use moescope::engine::{Engine, EngineOptions, Execution, Provider, RunRequest, RunResult, TensorData};
 use moescope::input::{DecodedImage, ImageSource, preprocess};
 use moescope::model::geometry::{PlacedGate, gates};
+use moescope::model::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use moescope::model::routers::{GateValues, GatingRule, Router, RouterReport, routers_of};
 use moescope::model::{LayerCard, ModelDescription, decode_model, map_file};
 use moescope::report::save_card;
 use moescope::routing::{LayerRouting, PatchIdx, SlotWeight};
+use prost::Message;
 use row::{Row, rows};
 use serde_json::Value;
 use std::fs;
@@ -219,6 +221,134 @@ fn tensors_that_a_person_chooses_give_what_pytorch_recorded() {
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert!(compared.iter().all(|&compared| compared >= 100), "probabilities and logits: only {compared:?} compared");
+}
+
+/// A row's model with a card that has these layers, made of what could be chosen in it by hand.
+fn with_layers(
+    model: &ModelProto,
+    layers: impl FnOnce(&[PlacedGate], &RouterReport) -> Vec<LayerCard>,
+) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let bytes = model.encode_to_vec();
+    fs::write(&path, &bytes).unwrap();
+    let report = routers_of(model);
+    let description = ModelDescription::of(&path, bytes.len() as u64, model);
+    let (mut card, ..) = description.card_or_guess(model, &report).unwrap();
+    let list = gates(model, &card, &RouterReport::default()).unwrap();
+    card.layers = layers(&list, &report);
+    save_card(&description, &card).unwrap();
+    (folder, path)
+}
+
+fn row_and_model(name: &str) -> (Row, ModelProto) {
+    let row = rows().into_iter().find(|row| row.name == name).unwrap();
+    let model = decode_model(&row.model_path(), &map_file(&row.model_path()).unwrap()).unwrap();
+    (row, model)
+}
+
+/// Every mixture of the row is once chosen and once found, each in turn being the one that was added at the end.
+#[test]
+fn a_layer_that_a_person_chose_stands_where_it_runs() {
+    let engine = Engine::start(EngineOptions::default());
+    let (row, model) = row_and_model("moe-plus-plus");
+    let num_routers = routers_of(&model).routers.len();
+    assert!(num_routers > 1);
+    for chosen in 0..num_routers {
+        let (_folder, path) = with_layers(&model, |list, report| {
+            let (mut by_hand_last, mut found) = (Vec::new(), Vec::new());
+            for (at, router) in report.routers.iter().enumerate() {
+                if at == chosen {
+                    by_hand_last.extend(by_hand(list, router, &row.routers()[at], true));
+                } else {
+                    found.push(LayerCard::of_router(router));
+                }
+            }
+            assert_eq!(by_hand_last.len(), 1);
+            [found, by_hand_last].concat()
+        });
+        let model = opened(&engine, &row, &path, &mut Vec::new()).unwrap();
+        let routers: Vec<Option<usize>> = model.layers.iter().map(|layer| layer.router).collect();
+        assert_eq!(routers, (0..num_routers).map(Some).collect::<Vec<_>>(), "in the order in which they run");
+        assert!(model.layers[chosen].card.chosen_by_hand && model.card.layers[num_routers - 1].chosen_by_hand);
+        model.close(&engine);
+    }
+}
+
+/// Puts the node that gives `logits` into both branches of an `If` that takes the first one for images whose mean
+/// is above `limit`; in that the tensor is called `inside`.
+fn within_a_branch(model: &mut ModelProto, logits: &str, limit: f32) {
+    let graph = model.graph.as_mut().unwrap();
+    let at = graph.node.iter().position(|node| node.output.first().is_some_and(|output| output == logits)).unwrap();
+    let gate = graph.node[at].clone();
+    let branch = |name: &str, tensor: &str| AttributeProto {
+        name: name.into(),
+        r#type: 5,
+        g: Some(GraphProto {
+            name: name.into(),
+            node: vec![NodeProto { output: vec![tensor.into()], ..gate.clone() }],
+            output: vec![ValueInfoProto { name: tensor.into(), ..ValueInfoProto::default() }],
+            ..GraphProto::default()
+        }),
+        ..AttributeProto::default()
+    };
+    let node = |op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+        op_type: op.into(),
+        name: format!("{op} {output}"),
+        input: inputs.iter().map(|&input| input.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute,
+        ..NodeProto::default()
+    };
+    let keepdims = AttributeProto { name: "keepdims".into(), r#type: 2, i: Some(0), ..AttributeProto::default() };
+    let nodes = [
+        node("ReduceMean", &["pixel_values"], "brightness", vec![keepdims]),
+        node("Greater", &["brightness", "limit"], "is bright", Vec::new()),
+        node("If", &["is bright"], logits, vec![branch("then_branch", "inside"), branch("else_branch", "other")]),
+    ];
+    graph.node.splice(at..=at, nodes);
+    let (name, float_data) = ("limit".into(), vec![limit]);
+    graph.initializer.push(TensorProto { name, data_type: 1, float_data, ..TensorProto::default() });
+}
+
+#[test]
+fn a_gate_that_a_person_chose_inside_a_branch_is_shown_where_the_branch_runs() {
+    let engine = Engine::start(EngineOptions::default());
+    let (row, mut model) = row_and_model("mixtral");
+    let mut golden = row.golden();
+    let brightness = [0, 1].map(|input| {
+        let TensorData::F32(pixels) = &golden.inputs(input)[0].data else { panic!("an image of floats") };
+        pixels.iter().sum::<f32>() / pixels.len() as f32
+    });
+    assert_ne!(brightness[0], brightness[1]);
+    let logits = routers_of(&model).routers[0].tensors.gate_logits.clone().unwrap().name;
+    within_a_branch(&mut model, &logits, (brightness[0] + brightness[1]) / 2.0);
+    let (_folder, path) = with_layers(&model, |list, report| {
+        let inside = list.iter().find(|placed| placed.gate.tensor.name == "inside").unwrap();
+        assert!(inside.path.ends_with(".then_branch:inside"), "{}", inside.path);
+        let mut layer = inside.layer();
+        layer.set_gate(&inside.path, GateValues::Logits);
+        (layer.rule, layer.top_k) = (Some(GatingRule::TopKThenSoftmax), Some(2));
+        vec![LayerCard::of_router(&report.routers[1]), layer]
+    });
+    let mut faults = Vec::new();
+    let model = opened(&engine, &row, &path, &mut faults).unwrap();
+    assert_eq!((faults, model.hidden_routing.clone()), (Vec::new(), None));
+    assert!(model.layers[0].card.chosen_by_hand, "before the one that was found behind it");
+    for input in [0, 1] {
+        let run = engine.run(&RunRequest { model: model.handle, inputs: golden.inputs(input) }).unwrap();
+        let LayerSource::Read(recipe) = &model.layers[0].source else { panic!("it is read from its gate") };
+        let found = recipe.read(&run, TokenCount { per_image: None, batch: 1 });
+        if brightness[input] < brightness[1 - input] {
+            let reason = found.unwrap_err().to_string();
+            assert!(reason.contains("inside"), "{reason}");
+            continue;
+        }
+        let truth = &row.routers()[0];
+        let expected = recorded(&mut golden, [input, 0], truth).unwrap();
+        assert_eq!(difference(&row, truth["unordered"] == true, &found.unwrap()[0], &expected), None);
+    }
+    model.close(&engine);
 }
 
 #[test]

@@ -66,20 +66,19 @@ fn of_body(
 ) -> Result<Option<usize>, InstrumentError> {
     let owner_loops = owner.op_type != "If";
     let Some(graph) = body_of(owner, body) else { return Ok(None) };
-    let mut name = hand_out(&mut graph.node, functions, tensor, place)?;
-    if owner_loops {
-        // What the body carries from one iteration to the next is an output already, but not one per iteration.
-        let shown = format!("{name}.shown");
-        let copy = NodeProto {
-            op_type: "Identity".into(),
-            input: vec![name],
-            output: vec![shown.clone()],
-            ..Default::default()
-        };
-        graph.node.push(copy);
-        name = shown;
-    }
+    // It may be an output already, and yet not what is asked for: what the body carries from one iteration to the next is
+    // not one per iteration, and what a branch gives is another tensor where the other branch runs.
+    let inside = hand_out(&mut graph.node, functions, tensor, place)?;
+    let name = format!("{inside}.shown");
     let known = graph.output.iter().position(|output| output.name == name);
+    if known.is_none() {
+        graph.node.push(NodeProto {
+            op_type: "Identity".into(),
+            input: vec![inside],
+            output: vec![name.clone()],
+            ..Default::default()
+        });
+    }
     let at = known.unwrap_or_else(|| {
         graph.output.push(ValueInfoProto { name, ..Default::default() });
         graph.output.len() - 1
