@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "zoo/row.rs"]
+mod row;
+
 use moescope::analysis::{OpenModel, TokenPlace, analyse};
 use moescope::engine::{Engine, EngineOptions, Execution, Provider};
 use moescope::input::{SAMPLES, decode_sample, preprocess};
@@ -40,11 +43,14 @@ fn guessed(path: &Path) -> (ModelDescription, Geometry) {
     (description, geometry)
 }
 
-/// A grid as row.json tells it.
+/// A grid as row.json tells it; a walk of its own is compared token by token, below.
 fn told(grid: &GridCard) -> Value {
     let mut told = json!({"rows": grid.rows, "cols": grid.cols, "prefix_tokens": grid.prefix_tokens});
     if grid.suffix_tokens > 0 {
         told["suffix_tokens"] = grid.suffix_tokens.into();
+    }
+    if grid.padding_tokens() > 0 {
+        told["padding_tokens"] = grid.padding_tokens().into();
     }
     if let TokenOrder::Windows { rows, cols, shift_rows, shift_cols } = grid.order {
         told["window"] = json!([rows, cols]);
@@ -69,10 +75,51 @@ fn truth(row: &Value, router: &Value) -> Value {
         grid["window"] = json!([window, window]);
         grid["shift"] = json!([shift, shift]);
     }
-    if grid["suffix_tokens"] == 0 {
-        grid.as_object_mut().unwrap().remove("suffix_tokens");
+    for others in ["suffix_tokens", "padding_tokens"] {
+        if grid[others] == 0 {
+            grid.as_object_mut().unwrap().remove(others);
+        }
     }
     grid
+}
+
+/// Row and column of each token of one image as a card tells them, none for a token that has no place.
+fn places_of_tokens(grid: &GridCard) -> Vec<Option<(usize, usize)>> {
+    let mut places = vec![None; grid.num_tokens()];
+    for (patch, token) in grid.tokens_of_patches().into_iter().enumerate() {
+        places[token] = Some((patch / grid.cols, patch % grid.cols));
+    }
+    places
+}
+
+/// Where PyTorch took each token from: its coordinates went the way of its features.
+#[test]
+fn every_token_lies_where_pytorch_took_it_from() {
+    let mut compared = Vec::new();
+    for row in row::rows() {
+        let mut golden = row.golden();
+        let truths: Vec<_> = (0..row.routers().len())
+            .filter_map(|router| Some((router, golden.floats(&format!("router.0.{router}.places"))?)))
+            .collect();
+        if truths.is_empty() {
+            continue;
+        }
+        let card = guessed(&row.model_path()).1.card;
+        for (router, truth) in truths {
+            let name = format!("{}, layer {router}", row.name);
+            let layer = &card.layers[router];
+            assert_eq!(layer.tokens, TokenLayout::Patches, "{name}");
+            let grid = card.grid_of(layer);
+            let truth: Vec<_> =
+                truth.rows().into_iter().map(|at| (at[0] >= 0.0).then_some((at[0] as usize, at[1] as usize))).collect();
+            assert_eq!(places_of_tokens(grid), truth, "{name}");
+            let padding = truth.iter().filter(|place| place.is_none()).count();
+            assert_eq!(grid.padding_tokens(), padding, "{name}");
+            compared.push((truth.len(), padding));
+        }
+    }
+    let padded = [(144, 44), (144, 44), (100, 0)];
+    assert_eq!(compared, [[(144, 0); 4].as_slice(), &padded, &padded].concat());
 }
 
 #[test]
@@ -113,7 +160,7 @@ fn the_geometry_of_every_row_is_found() {
             let found = match layer.tokens {
                 TokenLayout::Image => json!("image"),
                 TokenLayout::Unplaced => json!("unplaced"),
-                TokenLayout::Patches => told(&card.grid_of(layer)),
+                TokenLayout::Patches => told(card.grid_of(layer)),
             };
             let field = if layer.grid.is_some() { "grid" } else { "tokens" };
             let field = format!("layers[{index}].{field}");
@@ -192,8 +239,10 @@ fn every_kind_of_row_is_fed_an_image_and_shown_on_it() {
         ("adaptive-mixtures", &["image"] as &[&str]),
         ("detr-moe", &["8 × 8", "10 tokens", "10 tokens"]),
         ("limoe", &["4 × 4", "4 × 4"]),
+        ("maxvit-moe", &["12 × 12", "12 × 12"]),
         ("mod-squad-dynamo", &["4 × 4"; 8]),
         ("swin-moe", &["8 × 8", "4 × 4"]),
+        ("swin-moe-padded", &["10 × 10", "10 × 10", "10 × 10"]),
         ("variant-channels-last", &["4 × 4", "4 × 4"]),
         ("vision-language", &["4 × 4", "4 × 4"]),
         ("vmoe", &["4 × 4", "4 × 4"]),

@@ -26,6 +26,7 @@ class Routing(NamedTuple):
     dispatch: Tensor | None = None  # [T, E × slots], Soft MoE only
     combine: Tensor | None = None  # [T, E × slots], Soft MoE only
     half_logits: Tensor | None = None  # [T, heads, 2, n], product keys only
+    places: Tensor | None = None  # [T, 2], row and column of each token in its grid, −1 for padding
 
 
 @dataclass

@@ -31,9 +31,12 @@ pub fn assemble(
     run: &RunResult,
 ) -> Result<Analysis, AnalysisError> {
     let started = Instant::now();
-    let logits = class_logits(card, run)?;
-    let predictions = predictions(&logits, &card.labels);
     let mut read = ReadLayers::default();
+    let logits = class_logits(card, run)?.unwrap_or_else(|reason| {
+        read.unreadable.push(reason);
+        Vec::new()
+    });
+    let predictions = predictions(&logits, &card.labels);
     for (source, layer) in layers.iter().enumerate() {
         read.add(card, (source, layer), (tensor.seen, top_k), run)?;
     }
@@ -70,13 +73,22 @@ pub fn assemble(
     })
 }
 
-/// The logits of the first image; none for a model that classifies nothing.
-fn class_logits(card: &ModelCard, run: &RunResult) -> Result<Vec<f32>, AnalysisError> {
+/// The logits of the first image; none for a model that classifies nothing. The reason why they are none is given where
+/// what came is no row of scores for each image, which the graph does not always tell beforehand.
+fn class_logits(card: &ModelCard, run: &RunResult) -> Result<Result<Vec<f32>, String>, AnalysisError> {
     if card.logits.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Ok(Vec::new()));
     }
-    let logits = floats(output(run, &card.logits)?)?;
-    Ok(logits[..logits.len() / card.input.batch.max(1)].to_vec())
+    let tensor = output(run, &card.logits)?;
+    let (logits, batch) = (floats(tensor)?, card.input.batch.max(1));
+    let of_image = if batch == 1 { Some(tensor.shape.as_slice()) } else { tensor.shape.strip_prefix(&[batch]) };
+    // Axes of 1 tell nothing; two others are a map or a sequence.
+    let is_row = of_image.is_some_and(|sizes| sizes.iter().filter(|&&size| size != 1).count() <= 1);
+    Ok(if is_row {
+        Ok(logits[..logits.len() / batch].to_vec())
+    } else {
+        Err(format!("{} is {:?}: no row of class scores for each image", tensor.name, tensor.shape))
+    })
 }
 
 /// The layers of one run, as they are read.
@@ -126,7 +138,7 @@ impl ReadLayers {
 fn read(
     recipe: &LayerRecipe,
     layout: TokenLayout,
-    grid: GridCard,
+    grid: &GridCard,
     batch: usize,
     run: &RunResult,
 ) -> Result<Vec<LayerRouting>, ReadingError> {
@@ -156,7 +168,7 @@ fn predictions(logits: &[f32], labels: &[String]) -> Vec<Prediction> {
 fn declared(
     layer: &LayerCard,
     layout: TokenLayout,
-    grid: GridCard,
+    grid: &GridCard,
     batch: usize,
     run: &RunResult,
 ) -> Result<LayerRouting, AnalysisError> {
@@ -179,7 +191,7 @@ fn declared(
 fn first_image(
     tensor: &Tensor,
     layout: TokenLayout,
-    grid: GridCard,
+    grid: &GridCard,
     batch: usize,
     columns: usize,
 ) -> Result<std::ops::Range<usize>, AnalysisError> {
@@ -202,7 +214,7 @@ fn first_image(
                     tokens * batch,
                     grid.rows,
                     grid.cols,
-                    grid.prefix_tokens + grid.suffix_tokens
+                    tokens - grid.rows * grid.cols
                 ),
                 TokenLayout::Image | TokenLayout::Unplaced => format!("[{}, {columns}]", tokens * batch),
             },
@@ -326,6 +338,25 @@ mod tests {
         assert_eq!(indices, [1, 2, 3, 0, 4]);
         // e³ / (e + 2 e³ + e² + 1 + e⁻¹)
         assert!((predictions[0].probability - 0.388_906).abs() < 1e-5, "{}", predictions[0].probability);
+    }
+
+    /// What the graph left open shows in the run: a sequence or a map is never sorted as if it were one row of classes.
+    #[test]
+    fn scores_of_several_things_are_no_classes_of_the_image() {
+        for (shape, is_row) in [
+            ([1, 6, 1, 1].as_slice(), true),
+            (&[6], true),
+            (&[2, 3], false),
+            (&[1, 2, 3], false),
+            (&[1, 1, 2, 3], false),
+        ] {
+            let mut numbers = outputs();
+            numbers[0] = f32s("logits", shape, &[1.0, 3.0, 3.0, 2.0, 0.0, -1.0]);
+            let analysis = check(numbers).unwrap();
+            assert_eq!(analysis.predictions.is_empty(), !is_row, "{shape:?}");
+            let told = format!("logits is {shape:?}: no row of class scores for each image");
+            assert_eq!(analysis.unreadable, if is_row { vec![] } else { vec![told] });
+        }
     }
 
     #[test]

@@ -129,6 +129,18 @@ fn candidates(card: &DetectionCard, batch: usize, run: &RunResult) -> Result<Vec
             let table = boxes.with_at_least(6, "[.., boxes, 6]")?;
             table.rows().map(|row| (numbers(row), row[5].max(0.0) as usize, row[4])).collect()
         }
+        DetectionStyle::ChosenOfBatch => {
+            // Rows of all images stand in one table.
+            let table = Table::of(run, &card.boxes, 1)?.with_at_least(7, "[boxes, 7]")?;
+            let of_first = table.rows().filter(|row| row[0] == 0.0);
+            of_first.map(|row| (numbers(&row[1..]), row[5].max(0.0) as usize, row[6])).collect()
+        }
+        DetectionStyle::Scored => {
+            let table = boxes.with_at_least(5, "[.., boxes, 5]")?;
+            let classes = Table::of(run, &card.classes, batch)?;
+            let rows = table.rows().zip(&classes.values);
+            rows.map(|(row, class)| (numbers(row), class.max(0.0) as usize, row[4])).collect()
+        }
         DetectionStyle::Detr | DetectionStyle::Lists => {
             let boxes = boxes.with_at_least(4, "[.., boxes, 4]")?;
             let scores = Table::of(run, &card.scores, batch)?;
@@ -300,6 +312,20 @@ mod tests {
             let told = found(&card, &[("boxes", &[1, 1, 4], &numbers), ("scores", &[1, 1, 2], &[0.9, 0.1])]);
             assert_eq!(told, [(35.0, 25.0, 50.0, 25.0, "cat".to_owned(), 0.9)], "{format:?} {units:?}");
         }
+    }
+
+    /// As YOLO version 7 and MMDetection export their choice: of two images the first, and classes beside the boxes.
+    #[test]
+    fn chosen_boxes_stand_in_rows_of_a_batch_or_beside_their_classes() {
+        let expected = [(35.0, 25.0, 50.0, 25.0, "class 3".to_owned(), 0.9)];
+        let of_batch = card(DetectionStyle::ChosenOfBatch, BoxFormat::Xyxy, BoxUnits::Pixels, ScoreActivation::None);
+        let rows = [0.0, 5.0, 10.0, 15.0, 20.0, 3.0, 0.9, 1.0, 0.0, 0.0, 5.0, 5.0, 1.0, 0.8];
+        assert_eq!(found(&of_batch, &[("boxes", &[2, 7], &rows)]), expected);
+        let scored = card(DetectionStyle::Scored, BoxFormat::Xyxy, BoxUnits::Pixels, ScoreActivation::None);
+        let scored = DetectionCard { classes: "classes".to_owned(), ..scored };
+        let rows = [5.0, 10.0, 15.0, 20.0, 0.9, 0.0, 0.0, 5.0, 5.0, 0.125];
+        assert_eq!(found(&scored, &[("boxes", &[1, 2, 5], &rows), ("classes", &[1, 2], &[3.0, 1.0])]), expected);
+        assert_eq!(found(&scored, &[("boxes", &[1, 0, 5], &[]), ("classes", &[1, 0], &[])]), []);
     }
 
     #[test]

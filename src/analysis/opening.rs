@@ -220,7 +220,9 @@ fn shown_unproved(
 fn with_layers_found(mut card: ModelCard, guessed: Geometry) -> ModelCard {
     let grid = guessed.card.grid;
     card.layers = guessed.card.layers;
-    card.layers.iter_mut().for_each(|layer| layer.grid = Some(layer.grid.unwrap_or(grid)));
+    for layer in &mut card.layers {
+        layer.grid.get_or_insert_with(|| grid.clone());
+    }
     card
 }
 

@@ -29,25 +29,16 @@ impl TokenPlace {
 pub(super) fn placed(
     routing: LayerRouting,
     layout: TokenLayout,
-    grid: GridCard,
+    grid: &GridCard,
     seen: PixelRect,
 ) -> (LayerRouting, TokenPlace) {
     match layout {
         TokenLayout::Patches if routing.num_tokens() == grid.num_tokens() => {
             let place = TokenPlace::Patches(PatchGrid { rows: grid.rows, cols: grid.cols, seen });
             let is_all = grid.order == TokenOrder::RowMajor && grid.prefix_tokens + grid.suffix_tokens == 0;
-            (if is_all { routing } else { routing.of_tokens(&patch_tokens(grid)) }, place)
+            (if is_all { routing } else { routing.of_tokens(&grid.tokens_of_patches()) }, place)
         }
         TokenLayout::Image if routing.num_tokens() == 1 => (routing, TokenPlace::Image),
         _ => (routing, TokenPlace::Unplaced),
     }
-}
-
-/// For each patch, row by row, its token.
-pub(super) fn patch_tokens(grid: GridCard) -> Vec<usize> {
-    let patches = grid.rows * grid.cols;
-    // A card whose windows do not divide its grid was refused.
-    let tokens = grid.order.windows().and_then(|windows| windows.tokens(grid.rows, grid.cols));
-    let tokens = tokens.unwrap_or_else(|| (0..patches).collect());
-    tokens.into_iter().map(|token| grid.prefix_tokens + token).collect()
 }

@@ -216,7 +216,7 @@ fn check_detection(card: &DetectionCard, model: &ModelDescription) -> Check {
 }
 
 fn check_grid(grid: &GridCard) -> Check {
-    let GridCard { rows, cols, prefix_tokens, suffix_tokens, order } = *grid;
+    let &GridCard { rows, cols, prefix_tokens, suffix_tokens, ref order } = grid;
     let is_possible = |count: Option<usize>| count.is_some_and(|count| (1..=MAX_PATCHES).contains(&count));
     ensure(is_possible(rows.checked_mul(cols)), || {
         format!("has {rows} rows and {cols} columns; 1 to {MAX_PATCHES} patches are possible")
@@ -224,13 +224,33 @@ fn check_grid(grid: &GridCard) -> Check {
     ensure(prefix_tokens <= MAX_PATCHES && suffix_tokens <= MAX_PATCHES, || {
         format!("has {prefix_tokens} and {suffix_tokens} other tokens; at most {MAX_PATCHES} are possible")
     })?;
-    let TokenOrder::Windows { rows: high, cols: wide, shift_rows, shift_cols } = order else { return Ok(()) };
+    let (high, wide, shift_rows, shift_cols) = match order {
+        TokenOrder::RowMajor => return Ok(()),
+        TokenOrder::Listed(patches) => return check_listed(patches, rows * cols),
+        &TokenOrder::Windows { rows, cols, shift_rows, shift_cols } => (rows, cols, shift_rows, shift_cols),
+    };
     ensure(high >= 1 && wide >= 1 && rows % high == 0 && cols % wide == 0, || {
         format!("has windows of {high} × {wide} patches, which do not divide its {rows} × {cols}")
     })?;
     ensure(shift_rows < rows && shift_cols < cols, || {
         format!("is shifted by {shift_rows} rows and {shift_cols} columns, which is not less than its {rows} × {cols}")
     })
+}
+
+/// Every patch has one token; the others are padding.
+fn check_listed(listed: &[Option<usize>], patches: usize) -> Check {
+    ensure(listed.len() <= MAX_PATCHES, || {
+        format!("lists {} tokens in their order; at most {MAX_PATCHES} are possible", listed.len())
+    })?;
+    let mut seen = vec![false; patches];
+    for &patch in listed.iter().flatten() {
+        let known = seen.get_mut(patch).map(|seen| std::mem::replace(seen, true));
+        ensure(known == Some(false), || {
+            format!("lists patch {patch} twice, or has no such patch: of its {patches} patches each has one token")
+        })?;
+    }
+    let missing = seen.iter().position(|seen| !seen);
+    ensure(missing.is_none(), || format!("lists no token of patch {}", missing.unwrap_or_default()))
 }
 
 fn check_layer(layer: &LayerCard, model: &ModelDescription) -> Check {

@@ -195,6 +195,7 @@ fn what_a_card_may_say_is_taken() {
     for (field, value) in [
         ("/grid/order", windows.clone()),
         ("/grid", json!({"rows": 2, "cols": 2, "prefix_tokens": 1, "suffix_tokens": 7, "order": windows})),
+        ("/grid", json!({"rows": 2, "cols": 2, "prefix_tokens": 1, "order": {"listed": [3, null, 1, 0, null, 2]}})),
         ("/layers/0/tokens", json!("image")),
         ("/layers/0/tokens", json!("unplaced")),
         ("/layers/0/grid", json!({"rows": 1, "cols": 1, "prefix_tokens": 0})),
@@ -262,6 +263,9 @@ fn a_wrong_card_is_told_by_field() {
         ("/layers/0/tokens", json!("words"), "unknown variant `words`"),
         ("/grid/order", json!({"windows": {"rows": 2, "cols": 3}}), "windows of 2 × 3 patches, which do not divide"),
         ("/grid/order", json!({"windows": {"rows": 1, "cols": 1, "shift_rows": 2}}), "shifted by 2 rows"),
+        ("/grid", json!({"rows": 1, "cols": 3, "order": {"listed": [0, 1, 0]}}), "grid lists patch 0 twice"),
+        ("/grid", json!({"rows": 1, "cols": 3, "order": {"listed": [0, 1, 3]}}), "or has no such patch: of its 3"),
+        ("/grid", json!({"rows": 1, "cols": 3, "order": {"listed": [0, null, 2]}}), "grid lists no token of patch 1"),
         ("/grid/suffix_tokens", json!(1 << 30), "grid has 0 and 1073741824 other tokens"),
         ("/input/element", json!("uint8"), "float32 [batch, 3, 8, 8], not uint8"),
         ("/input/batch", json!(0), "input.batch is 0"),

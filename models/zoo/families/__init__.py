@@ -19,6 +19,7 @@ FAMILIES = [
     "chain_of_experts",
     "top_p",
     "swin_moe",
+    "partitions",
     "limoe",
     "multi_task",
     "detection",

@@ -44,6 +44,11 @@ pub enum DetectionStyle {
     YoloObjectness,
     /// `boxes` [B, N, 6]: a row is a box, its score and its class, as detectors give it that have chosen already.
     Chosen,
+    /// `boxes` [N, 7]: a row is the number of the image, a box, its class and its score (YOLO version 7, exported with its
+    /// choice).
+    ChosenOfBatch,
+    /// `boxes` [B, N, 5], a row is a box and its score, with `classes` [B, N] (MMDetection).
+    Scored,
 }
 
 /// What the four numbers of a box are.

@@ -255,7 +255,7 @@ impl ModelCard {
     /// How the tokens of a layer lie on the image: its own grid, or the model's. Says nothing of a layer whose
     /// [`TokenLayout`] is not [`TokenLayout::Patches`].
     #[must_use]
-    pub fn grid_of(&self, layer: &LayerCard) -> GridCard {
-        layer.grid.unwrap_or(self.grid)
+    pub fn grid_of<'c>(&'c self, layer: &'c LayerCard) -> &'c GridCard {
+        layer.grid.as_ref().unwrap_or(&self.grid)
     }
 }

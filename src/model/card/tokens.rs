@@ -4,7 +4,7 @@ use crate::routing::Windows;
 use serde::{Deserialize, Serialize};
 
 /// How the tokens of one image lie on its input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GridCard {
     /// Rows of patches.
     pub rows: usize,
@@ -22,7 +22,7 @@ pub struct GridCard {
 }
 
 /// The order in which a router's tokens walk over the patches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenOrder {
     /// Row by row.
@@ -42,6 +42,9 @@ pub enum TokenOrder {
         #[serde(default)]
         shift_cols: usize,
     },
+    /// Any other walk, such as MaxViT's grid attention, or windows on a grid that was padded for them: the patch of each
+    /// token, counted row by row, and null for a token that is padding. Every patch is there once.
+    Listed(Vec<Option<usize>>),
 }
 
 impl TokenOrder {
@@ -49,7 +52,7 @@ impl TokenOrder {
     #[must_use]
     pub fn windows(&self) -> Option<Windows> {
         match *self {
-            Self::RowMajor => None,
+            Self::RowMajor | Self::Listed(_) => None,
             Self::Windows { rows, cols, shift_rows, shift_cols } => {
                 Some(Windows { rows, cols, shift_rows, shift_cols })
             }
@@ -68,10 +71,44 @@ impl GridCard {
         Self { rows, cols, prefix_tokens: 0, suffix_tokens: 0, order: TokenOrder::RowMajor }
     }
 
-    /// Number of tokens of one image: prefix, patches and suffix.
+    /// Number of tokens of one image: prefix, patches, padding and suffix.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
-        self.prefix_tokens + self.rows * self.cols + self.suffix_tokens
+        self.prefix_tokens + self.rows * self.cols + self.padding_tokens() + self.suffix_tokens
+    }
+
+    /// Number of tokens of one image that are padding: they have no place on it.
+    #[must_use]
+    pub fn padding_tokens(&self) -> usize {
+        match &self.order {
+            TokenOrder::Listed(patches) => patches.iter().filter(|patch| patch.is_none()).count(),
+            TokenOrder::RowMajor | TokenOrder::Windows { .. } => 0,
+        }
+    }
+
+    /// For each patch, row by row, its token; row-major where the order does not fit the grid, which no card that was
+    /// checked has.
+    #[must_use]
+    pub fn tokens_of_patches(&self) -> Vec<usize> {
+        let patches = self.rows * self.cols;
+        let in_order = || (0..patches).collect();
+        let walked = match &self.order {
+            TokenOrder::RowMajor => in_order(),
+            TokenOrder::Windows { .. } => {
+                let windows = self.order.windows();
+                windows.and_then(|windows| windows.tokens(self.rows, self.cols)).unwrap_or_else(in_order)
+            }
+            TokenOrder::Listed(listed) => {
+                let mut tokens = in_order();
+                for (token, patch) in listed.iter().enumerate() {
+                    if let Some(of_patch) = patch.and_then(|patch| tokens.get_mut(patch)) {
+                        *of_patch = token;
+                    }
+                }
+                tokens
+            }
+        };
+        walked.into_iter().map(|token| self.prefix_tokens + token).collect()
     }
 }
 

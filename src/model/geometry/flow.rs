@@ -4,7 +4,7 @@
 //! something from all others still is the token of its patch. Whatever is picked by data has no place; the path around
 //! it, which every block has, keeps it.
 
-use super::places::Places;
+use super::places::{Place, Places};
 use crate::model::graph::{ModelGraph, Node, NodeId, ValueId, normal_axis};
 use std::ops::Range;
 
@@ -266,9 +266,10 @@ impl<'g, 'a> Flow<'g, 'a> {
     fn concat(&self, node: &Node<'a>) -> Option<Places> {
         let rank = node.inputs.iter().flatten().find_map(|&input| self.places(input))?.shape().len();
         let axis = self.graph.axis(node, 0, rank)?;
+        let other = |input| if self.graph.is_zeros(input) { Place::PADDING } else { Place::NOWHERE };
         let part = |&input: &ValueId| match self.places(input) {
             Some(places) => Some(Ok(places)),
-            None => self.shape(input)?.get(axis).copied().map(Err),
+            None => self.shape(input)?.get(axis).map(|&size| Err((size, other(input)))),
         };
         Places::joined(&node.inputs.iter().flatten().map(part).collect::<Option<Vec<_>>>()?, axis)
     }

@@ -47,7 +47,7 @@ impl PlacedGate {
             rule: Some(*rule),
             expert_axis_from_end: tensor.shape.len().saturating_sub(axis + 1),
             tokens: self.tokens,
-            grid: self.grid,
+            grid: self.grid.clone(),
             chosen_by_hand: true,
             ..LayerCard::default()
         };
@@ -79,8 +79,8 @@ pub fn gates(model: &ModelProto, card: &ModelCard, report: &RouterReport) -> Res
     let placed = listed.map(|(rank, gate)| {
         let flow = flow.as_ref().filter(|_| rank < MAX_FOLLOWED);
         let tensor = std::iter::once(&gate.tensor);
-        let (found, basis, reason) = place(&graph, flow, &lookup, tensor, image.batch, Some(card.grid));
-        placed(gate, &found, (basis, reason), card.grid)
+        let (found, basis, reason) = place(&graph, flow, &lookup, tensor, image.batch, Some(&card.grid));
+        placed(gate, &found, (basis, reason), &card.grid)
     });
     Ok(placed.collect())
 }
@@ -101,12 +101,13 @@ fn image_of(input: &InputCard) -> Image {
         width: input.width,
         batch: input.batch.max(1),
         element: input.element,
+        takes_any_size: false,
     }
 }
 
-fn placed(gate: GateTensor, found: &Found, (basis, reason): (Basis, String), of_card: GridCard) -> PlacedGate {
+fn placed(gate: GateTensor, found: &Found, (basis, reason): (Basis, String), of_card: &GridCard) -> PlacedGate {
     let grid = match found {
-        Found::Grid(grid) if *grid != of_card => Some(*grid),
+        Found::Grid(grid) if grid != of_card => Some(grid.clone()),
         _ => None,
     };
     let path = TensorPath::from(&gate.tensor).to_string();

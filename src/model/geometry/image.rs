@@ -5,8 +5,9 @@ use super::reason::{Basis, Reasons};
 use crate::model::graph::{ModelGraph, Source, ValueId};
 use crate::model::{Dim, InputElement, Layout, ModelDescription, ValueDescription};
 
-/// The side of an image where nothing tells it.
-const USUAL_SIDE: u32 = 224;
+/// The side of an image where nothing tells it: what classifiers are trained with, and detectors.
+pub(super) const USUAL_SIDE: u32 = 224;
+pub(super) const USUAL_SIDE_OF_DETECTORS: u32 = 640;
 
 /// Longer sides are a mistake.
 const MAX_SIDE: usize = 16_384;
@@ -20,6 +21,8 @@ pub(super) struct Image {
     pub width: u32,
     pub batch: usize,
     pub element: InputElement,
+    /// Whether it takes any size, and nothing tells which.
+    pub takes_any_size: bool,
 }
 
 impl Image {
@@ -40,11 +43,16 @@ impl Image {
         }
     }
 
-    /// Finds it among the inputs that have no default.
+    /// Finds it among the inputs that have no default; where nothing tells its size, that is `usual_side`.
     ///
     /// # Errors
     /// Why none of them takes an image, in words.
-    pub fn find(description: &ModelDescription, graph: &ModelGraph<'_>, reasons: &mut Reasons) -> Result<Self, String> {
+    pub fn find(
+        description: &ModelDescription,
+        graph: &ModelGraph<'_>,
+        usual_side: u32,
+        reasons: &mut Reasons,
+    ) -> Result<Self, String> {
         let required = || description.inputs.iter().filter(|input| !input.has_default);
         let candidates: Vec<Candidate<'_>> = required().filter_map(|input| Candidate::of(input, graph)).collect();
         let is_named = |candidate: &&Candidate<'_>| {
@@ -73,7 +81,7 @@ impl Image {
                 reasons.add("input.name", Basis::Assumed, text);
             }
         }
-        chosen.image(graph, reasons)
+        chosen.image(graph, usual_side, reasons)
     }
 }
 
@@ -127,7 +135,7 @@ impl<'a> Candidate<'a> {
         Some(Self { input, value, element, sizes, head, layout, layout_basis, layout_text })
     }
 
-    fn image(&self, graph: &ModelGraph<'_>, reasons: &mut Reasons) -> Result<Image, String> {
+    fn image(&self, graph: &ModelGraph<'_>, usual_side: u32, reasons: &mut Reasons) -> Result<Image, String> {
         reasons.add("input.layout", self.layout_basis, self.layout_text.clone());
         let [rows, cols] = match self.layout {
             Layout::Nchw => [self.sizes[2], self.sizes[3]],
@@ -140,8 +148,9 @@ impl<'a> Candidate<'a> {
             (Some(side), None) | (None, Some(side)) => {
                 (side, side, Basis::Assumed, "One side is fixed; the other is assumed to be as long.".to_owned())
             }
-            (None, None) => self.dynamic_size(graph),
+            (None, None) => self.dynamic_size(graph, usual_side),
         };
+        let takes_any_size = basis == Basis::Assumed && (rows, cols) == (None, None);
         reasons.add("input.height", basis, text.clone());
         reasons.add("input.width", basis, text);
         let side = |size: usize| u32::try_from(size).ok().filter(|_| (1..=MAX_SIDE).contains(&size));
@@ -158,11 +167,11 @@ impl<'a> Candidate<'a> {
             }
         }
         let name = self.input.name.clone();
-        Ok(Image { name, layout: self.layout, height, width, batch, element: self.element })
+        Ok(Image { name, layout: self.layout, height, width, batch, element: self.element, takes_any_size })
     }
 
     /// The size of an image for a graph that takes any: the one that its position embeddings were made for.
-    fn dynamic_size(&self, graph: &ModelGraph<'_>) -> (usize, usize, Basis, String) {
+    fn dynamic_size(&self, graph: &ModelGraph<'_>, usual_side: u32) -> (usize, usize, Basis, String) {
         let embedded = self.head.patch_side(graph).and_then(|side| {
             let (rows, cols, name) = embedded_grid(graph, self.value)?;
             Some((rows.checked_mul(side as usize)?, cols.checked_mul(side as usize)?, side, name))
@@ -175,7 +184,7 @@ impl<'a> Candidate<'a> {
                 (height, width, Basis::Graph, text)
             }
             None => {
-                let side = USUAL_SIDE as usize;
+                let side = usual_side as usize;
                 (side, side, Basis::Assumed, format!("Any size will do, and nothing tells which: {side} is usual."))
             }
         }

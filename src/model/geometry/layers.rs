@@ -7,7 +7,7 @@ use super::roles::{Role, roles};
 use super::tokens::{Found, tokens_of};
 use crate::model::graph::{ModelGraph, ScopeId, ValueId};
 use crate::model::routers::{Router, RouterReport, TensorRef};
-use crate::model::{GridCard, LayerCard, TokenLayout};
+use crate::model::{GridCard, LayerCard, TokenLayout, TokenOrder};
 use std::collections::HashMap;
 
 /// What was found out about layers and tokens.
@@ -19,19 +19,24 @@ pub(super) struct Told {
 }
 
 /// The layers of all routers.
-pub(super) fn layers(graph: &ModelGraph<'_>, image: &Image, report: &RouterReport, reasons: &mut Reasons) -> Told {
-    let value = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
-    let flow = value.map(|value| Flow::of(graph, value, image.sides()));
+pub(super) fn layers(
+    graph: &ModelGraph<'_>,
+    flow: Option<&Flow<'_, '_>>,
+    image: &Image,
+    report: &RouterReport,
+    reasons: &mut Reasons,
+) -> Told {
     let lookup = Lookup::of(graph);
-    let base = flow.as_ref().and_then(|flow| first_grid(graph, flow, image.batch));
+    let base = flow.and_then(|flow| first_grid(graph, flow, image.batch));
     let found: Vec<(Found, Basis, String)> =
-        report.routers.iter().map(|router| place_router(graph, flow.as_ref(), &lookup, router, image, base)).collect();
+        report.routers.iter().map(|router| place_router(graph, flow, &lookup, router, image, base.as_ref())).collect();
     let first = found.iter().find_map(|(found, ..)| match found {
-        Found::Grid(grid) => Some(*grid),
+        Found::Grid(grid) => Some(grid.clone()),
         _ => None,
     });
+    let (has_first, has_base) = (first.is_some(), base.is_some());
     let grid = first.or(base).unwrap_or_else(|| GridCard::patches(1, 1));
-    match (first.is_some(), base.is_some()) {
+    match (has_first, has_base) {
         (true, _) => {
             let at = found.iter().position(|(found, ..)| matches!(found, Found::Grid(_))).unwrap_or(0);
             reasons.add("grid", found[at].1, found[at].2.clone());
@@ -44,13 +49,14 @@ pub(super) fn layers(graph: &ModelGraph<'_>, image: &Image, report: &RouterRepor
     let roles = roles(report);
     let mut layers = Vec::new();
     for (index, ((router, (found, basis, text)), role)) in report.routers.iter().zip(found).zip(roles).enumerate() {
+        let layout = found.layout();
         let own = match found {
             Found::Grid(own) if own != grid => Some(own),
             _ => None,
         };
         let field = if own.is_some() { "grid" } else { "tokens" };
         reasons.add(format!("layers[{index}].{field}"), basis, text);
-        layers.push(layer_card(router, found.layout(), own, role));
+        layers.push(layer_card(router, layout, own, role));
     }
     Told { grid, layers }
 }
@@ -67,7 +73,7 @@ fn place_router(
     lookup: &Lookup<'_>,
     router: &Router,
     image: &Image,
-    base: Option<GridCard>,
+    base: Option<&GridCard>,
 ) -> (Found, Basis, String) {
     if router.per_image {
         return (Found::Image, Basis::Graph, "One decision for the whole image.".into());
@@ -84,7 +90,7 @@ pub(super) fn place<'t>(
     lookup: &Lookup<'_>,
     tensors: impl Iterator<Item = &'t TensorRef>,
     batch: usize,
-    base: Option<GridCard>,
+    base: Option<&GridCard>,
 ) -> (Found, Basis, String) {
     let known: Vec<(&TensorRef, ValueId)> = tensors.filter_map(|tensor| Some((tensor, lookup.find(tensor)?))).collect();
     let count = known.iter().find_map(|(tensor, value)| num_tokens(graph, *value, tensor.expert_axis, batch));
@@ -93,7 +99,10 @@ pub(super) fn place<'t>(
     }
     let followed = known.iter().find_map(|(tensor, value)| tokens_of(flow?.places(*value)?, tensor.expert_axis, batch));
     match followed {
-        Some(found @ Found::Grid(grid)) => (found, Basis::Graph, grid_text(grid)),
+        Some(Found::Grid(grid)) => {
+            let text = grid_text(&grid);
+            (Found::Grid(grid), Basis::Graph, text)
+        }
         Some(Found::Unclear(count)) => {
             let text =
                 format!("{count} tokens, whose order on the image was not understood: they are shown as a list.");
@@ -107,23 +116,26 @@ pub(super) fn place<'t>(
     }
 }
 
-fn grid_text(grid: GridCard) -> String {
-    let windows = match grid.order.windows() {
-        Some(windows) => format!(
-            ", window by window of {} × {} (shifted by {} and {})",
-            windows.rows, windows.cols, windows.shift_rows, windows.shift_cols
-        ),
-        None => String::new(),
+fn grid_text(grid: &GridCard) -> String {
+    let order = match &grid.order {
+        TokenOrder::RowMajor => String::new(),
+        TokenOrder::Windows { rows, cols, shift_rows, shift_cols } => {
+            format!(", window by window of {rows} × {cols} (shifted by {shift_rows} and {shift_cols})")
+        }
+        TokenOrder::Listed(_) => match grid.padding_tokens() {
+            0 => ", which it sees in another order than row by row".to_owned(),
+            padding => format!(", which it sees in another order than row by row, with {padding} tokens of padding"),
+        },
     };
     let others = match (grid.prefix_tokens, grid.suffix_tokens) {
         (0, 0) => String::new(),
         (prefix, suffix) => format!(", with {prefix} tokens before and {suffix} behind them"),
     };
-    format!("The pixels' way through the graph ends in {} × {} patches{windows}{others}.", grid.rows, grid.cols)
+    format!("The pixels' way through the graph ends in {} × {} patches{order}{others}.", grid.rows, grid.cols)
 }
 
 /// What the number of tokens alone suggests, and whether there is another input that may bring tokens.
-fn unfollowed(count: Option<usize>, base: Option<GridCard>, has_others: bool) -> (Found, Basis, String) {
+fn unfollowed(count: Option<usize>, base: Option<&GridCard>, has_others: bool) -> (Found, Basis, String) {
     let Some(count) = count else {
         return (
             Found::Unclear(0),

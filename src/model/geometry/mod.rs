@@ -33,8 +33,9 @@ use super::{
     Channels, CropRule, DetectionCard, DetectionStyle, GatingCard, InputCard, InputElement, ModelCard,
     ModelDescription, ModelError, ParameterCard, ResizeCard, ResizeFilter, ResizeRule,
 };
+use flow::Flow;
 use head::Head;
-use image::Image;
+use image::{Image, USUAL_SIDE, USUAL_SIDE_OF_DETECTORS};
 use reason::Reasons;
 use std::collections::BTreeMap;
 
@@ -82,21 +83,34 @@ pub fn guess_in(
         sidecar: description.sidecar_path(),
     };
     let mut reasons = Reasons::default();
-    let graph = model.graph().map_err(|error| unclear(error.to_string()))?;
-    let image = Image::find(description, graph, &mut reasons).map_err(unclear)?;
+    let whole = model.graph().map_err(|error| unclear(error.to_string()))?;
+    let mut image = Image::find(description, whole, USUAL_SIDE, &mut reasons).map_err(unclear)?;
+    if image.takes_any_size && is_detector(model.model(), &image) {
+        reasons = Reasons::default();
+        image = Image::find(description, whole, USUAL_SIDE_OF_DETECTORS, &mut reasons).map_err(unclear)?;
+    }
     // Once more with every size fixed, where not all are: what a shape depends on can then be computed.
     let sized = inputs::with_sizes(model.model(), &image);
     let of_sized = sized.as_ref().map(ModelGraph::new).transpose().map_err(|error| unclear(error.to_string()))?;
-    let graph = of_sized.as_ref().unwrap_or(graph);
-    let (logits, classes) = outputs::logits(graph, image.batch, &mut reasons);
-    let detection = outputs::detection(graph, &mut reasons);
+    let graph = of_sized.as_ref().unwrap_or(whole);
+    let value = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
+    let flow = value.map(|value| Flow::of(graph, value, image.sides()));
+    let (detection, boxes_text) = outputs::detection(graph).unzip();
+    let (logits, classes) = outputs::logits(graph, flow.as_ref(), image.batch, detection.as_ref(), &mut reasons);
+    if let (Some(card), Some(text)) = (&detection, boxes_text) {
+        reasons.add("detection", Basis::Assumed, format!("{text} Format, units and activation are usual for it."));
+        if card.scores.is_empty() {
+            reasons.add("detection.scores", Basis::Assumed, "They stand beside the boxes.");
+        }
+    }
     if logits.is_empty() && detection.is_none() && report.routers.is_empty() {
         return Err(unclear("it has no routers, and no output is a table of class scores or holds boxes".into()));
     }
-    let input = input_card(graph, &image, detection.as_ref(), &mut reasons);
+    let head = value.map(|value| Head::of(graph, value));
+    let input = input_card(head.as_ref(), &image, detection.as_ref(), &mut reasons);
     let labels = labels(classes, &mut reasons);
     let top_k = inputs::top_k(graph, report, &mut reasons);
-    let told = layers::layers(graph, &image, report, &mut reasons);
+    let told = layers::layers(graph, flow.as_ref(), &image, report, &mut reasons);
     let inputs = inputs::fixed(description, graph, &image, top_k.as_ref(), &told, &mut reasons);
     let card = ModelCard {
         schema: ModelCard::SCHEMA.into(),
@@ -116,6 +130,13 @@ pub fn guess_in(
         assumed: Vec::new(),
     };
     Ok(Geometry { card, reasons: reasons.0 })
+}
+
+/// Whether a model that takes images of any size gives boxes.
+fn is_detector(model: &ModelProto, image: &Image) -> bool {
+    let sized = inputs::with_sizes(model, image);
+    let graph = ModelGraph::new(sized.as_ref().unwrap_or(model));
+    graph.is_ok_and(|graph| outputs::detection(&graph).is_some())
 }
 
 /// What is assumed of how an image is fed, in a sentence.
@@ -144,15 +165,15 @@ fn gating(report: &RouterReport) -> GatingCard {
 
 /// How the image is fed: the graph tells at most the range of the values.
 fn input_card(
-    graph: &ModelGraph<'_>,
+    head: Option<&Head>,
     image: &Image,
     detection: Option<&DetectionCard>,
     reasons: &mut Reasons,
 ) -> InputCard {
-    let value = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
-    let head = value.map(|value| Head::of(graph, value));
-    let raw = head.as_ref().and_then(Head::raw_range);
-    let is_yolo = detection.is_some_and(|card| !matches!(card.style, DetectionStyle::Detr | DetectionStyle::Lists));
+    let raw = head.and_then(Head::raw_range);
+    let is_yolo = detection.is_some_and(|card| {
+        !matches!(card.style, DetectionStyle::Detr | DetectionStyle::Lists | DetectionStyle::Scored)
+    });
     let (normalization, basis, text) = normalization(image, raw, is_yolo);
     reasons.add("input.mean", basis, text.clone());
     reasons.add("input.std", basis, text);

@@ -16,21 +16,29 @@ pub(super) struct Place {
     pub y: f32,
     /// Centre.
     pub x: f32,
-    /// Length of the longer side; negative for an element that has no place, such as a class token or a word.
+    /// Length of the longer side; negative for an element that has no place, such as a class token, a word or padding.
     pub reach: f32,
 }
 
 impl Place {
     pub const NOWHERE: Self = Self { y: 0.0, x: 0.0, reach: -1.0 };
+    /// What was put beside an image, or a map of patches, so that something divides it.
+    pub const PADDING: Self = Self { y: 0.0, x: 0.0, reach: -2.0 };
 
     pub fn is_somewhere(self) -> bool {
         self.reach >= 0.0
     }
 
+    /// Of two of which one at most is somewhere: that one, else padding, if one is that.
+    fn known(self, other: Self) -> Self {
+        let other_wins = other.is_somewhere() || (other == Self::PADDING && !self.is_somewhere());
+        if other_wins { other } else { self }
+    }
+
     /// What stands for both: the smallest part that holds them.
     fn union(self, other: Self) -> Self {
         if !(self.is_somewhere() && other.is_somewhere()) {
-            return if self.is_somewhere() { self } else { other };
+            return self.known(other);
         }
         let span = |a: f32, b: f32| {
             let low = (a - self.reach / 2.0).min(b - other.reach / 2.0);
@@ -44,13 +52,15 @@ impl Place {
     /// Of two values that are combined, the one with the closer place tells where the result belongs: a token keeps its
     /// place when what it gathered from everywhere is added to it.
     fn closer(self, other: Self) -> Self {
-        let other_wins = other.is_somewhere() && (!self.is_somewhere() || other.reach < self.reach);
-        if other_wins { other } else { self }
+        if !(self.is_somewhere() && other.is_somewhere()) {
+            return self.known(other);
+        }
+        if other.reach < self.reach { other } else { self }
     }
 
     fn between(self, other: Self, share: f32) -> Self {
         if !(self.is_somewhere() && other.is_somewhere()) {
-            return if self.is_somewhere() { self } else { other };
+            return self.known(other);
         }
         let mix = |a: f32, b: f32| a + (b - a) * share;
         Self { y: mix(self.y, other.y), x: mix(self.x, other.x), reach: self.reach.max(other.reach) }
@@ -90,6 +100,13 @@ impl Places {
     /// Whether the place changes along an axis.
     pub fn varies(&self, axis: usize) -> bool {
         self.array.shape()[axis] > 1
+    }
+
+    /// Whether elements along an axis really lie in different places: the images of a batch may be stored one by one, and all
+    /// have the same.
+    pub fn differs(&self, axis: usize) -> bool {
+        let first = self.array.index_axis(Axis(axis), 0);
+        self.array.axis_iter(Axis(axis)).any(|other| other != first)
     }
 
     pub fn is_anywhere(&self) -> bool {
@@ -161,7 +178,7 @@ impl Places {
         fits.then(|| Self { shape: to.to_vec(), array })
     }
 
-    /// The elements at `indices` of an axis; `None` for one that has no place.
+    /// The elements at `indices` of an axis; `None` for one of padding.
     pub fn picked(&self, axis: usize, indices: &[Option<usize>]) -> Option<Self> {
         let mut shape = self.shape.clone();
         shape[axis] = indices.len();
@@ -172,13 +189,13 @@ impl Places {
         let known: Vec<usize> = indices.iter().map(|index| index.unwrap_or(0).min(last)).collect();
         let mut array = self.array.select(Axis(axis), &known);
         for (at, _) in indices.iter().enumerate().filter(|(_, index)| index.is_none()) {
-            array.index_axis_mut(Axis(axis), at).fill(Place::NOWHERE);
+            array.index_axis_mut(Axis(axis), at).fill(Place::PADDING);
         }
         Self::with(shape, array.into_shared())
     }
 
-    /// Parts one after the other along an axis; those without places have only a size.
-    pub fn joined(parts: &[Result<&Self, usize>], axis: usize) -> Option<Self> {
+    /// Parts one after the other along an axis; those without places have a size, and what each element of them is.
+    pub fn joined(parts: &[Result<&Self, (usize, Place)>], axis: usize) -> Option<Self> {
         let known: Vec<&Self> = parts.iter().filter_map(|part| part.ok()).collect();
         let (&first, rest) = known.split_first()?;
         if let ([Ok(only)], []) = (parts, rest) {
@@ -197,9 +214,9 @@ impl Places {
                     sizes[axis] = part.shape[axis];
                     is_followed(&sizes).then(|| part.array.broadcast(sizes).map(|view| view.to_owned()))?
                 }
-                Err(size) => {
+                Err((size, place)) => {
                     sizes[axis] = *size;
-                    is_followed(&sizes).then(|| ndarray::ArrayD::from_elem(sizes, Place::NOWHERE))
+                    is_followed(&sizes).then(|| ndarray::ArrayD::from_elem(sizes, *place))
                 }
             }
         });

@@ -54,7 +54,7 @@ fn a_plain_classifier_is_read_and_its_normalisation_assumed() {
     let geometry = guessed(&sketch.model("logits"));
     let card = &geometry.card;
     assert_eq!((card.input.layout, card.input.height, card.input.width), (Layout::Nchw, 64, 48));
-    assert_eq!((card.logits.as_str(), card.grid), ("logits", GridCard::patches(4, 3)));
+    assert_eq!((card.logits.as_str(), &card.grid), ("logits", &GridCard::patches(4, 3)));
     assert_eq!((card.input.mean[0], card.labels.len()), (0.485, 0));
     for (field, expected) in [
         ("input.name", Basis::Graph),

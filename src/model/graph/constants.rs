@@ -130,6 +130,18 @@ impl ModelGraph<'_> {
         self.const_floats(value).filter(|floats| floats.len() == 1).map(|floats| floats[0])
     }
 
+    /// Whether a tensor is made of zeros alone, as far as the file itself says so.
+    pub(in crate::model) fn is_zeros(&self, value: ValueId) -> bool {
+        let raw = match self.value(value).source {
+            Source::Initializer(tensor) => tensor.raw_data.as_deref(),
+            Source::Constant(attribute) => attribute.t.as_ref().and_then(|tensor| tensor.raw_data.as_deref()),
+            _ => None,
+        };
+        let is_raw =
+            raw.is_some_and(|raw| !raw.is_empty() && raw.len() <= MAX_TABLE && raw.iter().all(|&byte| byte == 0));
+        is_raw || self.const_floats(value).is_some_and(|floats| floats.iter().all(|&float| float == 0.0))
+    }
+
     /// The elements of a small tensor that the file holds, seen through casts and reshapes.
     pub(in crate::model) fn const_floats(&self, value: ValueId) -> Option<Vec<f32>> {
         /// Longer chains of casts around a constant do not occur.

@@ -1,7 +1,8 @@
 //! The integers that shapes, axes and counts are made of, computed where constants and known sizes allow it.
 
+use super::attributes::normal_axis;
 use super::constants::small_ints;
-use super::{ModelGraph, Node};
+use super::{ModelGraph, Node, ValueId};
 
 /// Larger integer tensors are data, not shapes.
 const MAX_INTS: usize = 256;
@@ -50,6 +51,7 @@ impl<'a> ModelGraph<'a> {
                 of(1)?.iter().map(|&index| pick(index)).collect()
             }
             "Slice" => self.slice_ints(node)?,
+            "Transpose" => self.transposed_ints(node)?,
             "Range" => self.range(node)?,
             "Add" => self.combine(node, i64::checked_add)?,
             "Sub" => self.combine(node, i64::checked_sub)?,
@@ -78,17 +80,49 @@ impl<'a> ModelGraph<'a> {
         (ints.len() <= MAX_INTS).then_some(ints)
     }
 
+    /// A part of a list, or of a table: torch turns pairs of paddings round with it.
     fn slice_ints(&self, node: &Node<'a>) -> Option<Ints> {
-        let data = self.value(node.input(0)?).ints.as_ref()?;
-        let part = |index: usize, name: &str| match node.input(index) {
-            Some(value) => self.const_int(value),
-            None => self.ints(node, name).and_then(|ints| ints.first().copied()),
+        let data = node.input(0)?;
+        let mut ints = self.value(data).ints.clone()?;
+        let list = |index: usize, name: &str| match node.input(index) {
+            Some(value) => self.const_ints(value),
+            None => self.ints(node, name).map(<[i64]>::to_vec),
         };
-        let step = if node.input(4).is_some() { self.const_int(node.input(4)?)? } else { 1 };
-        let len = data.len() as i64;
-        let bound = |bound: i64| (if bound < 0 { bound.saturating_add(len) } else { bound }).clamp(0, len) as usize;
-        let (start, end) = (bound(part(1, "starts")?), bound(part(2, "ends")?));
-        (step == 1).then(|| data.get(start..end.max(start)).map(<[_]>::to_vec)).flatten()
+        let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
+        let axes = match list(3, "axes") {
+            Some(axes) => axes,
+            None if node.input(3).is_some() => return None,
+            None => (0..starts.len() as i64).collect(),
+        };
+        let steps = if node.input(4).is_some() { list(4, "steps")? } else { vec![1; starts.len()] };
+        let mut sizes = self.sizes_of(data, ints.len())?;
+        for (n, &axis) in axes.iter().enumerate() {
+            let axis = normal_axis(axis, sizes.len())?;
+            let picked = slice_range(sizes[axis], *starts.get(n)?, *ends.get(n)?, *steps.get(n)?)?;
+            ints = picked_along(&ints, &sizes, axis, &picked);
+            sizes[axis] = picked.len();
+        }
+        Some(ints)
+    }
+
+    /// The same integers in the order of the other axis first.
+    fn transposed_ints(&self, node: &Node<'a>) -> Option<Ints> {
+        let data = node.input(0)?;
+        let ints = self.value(data).ints.as_ref()?;
+        match (self.sizes_of(data, ints.len())?.as_slice(), self.ints(node, "perm")) {
+            ([_], _) | ([_, _], Some([0, 1])) => Some(ints.clone()),
+            (&[rows, cols], None | Some([1, 0])) => {
+                (0..rows * cols).map(|at| ints.get(at % rows * cols + at / rows).copied()).collect()
+            }
+            _ => None,
+        }
+    }
+
+    /// The sizes of a tensor of so many integers; where they are not known, it is a list.
+    fn sizes_of(&self, value: ValueId, len: usize) -> Option<Vec<usize>> {
+        let Some(shape) = self.shape(value) else { return Some(vec![len]) };
+        let sizes: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
+        (sizes.iter().try_fold(1_usize, |count, &size| count.checked_mul(size)) == Some(len)).then_some(sizes)
     }
 
     fn combine(&self, node: &Node<'a>, operation: impl Fn(i64, i64) -> Option<i64>) -> Option<Ints> {
@@ -125,6 +159,31 @@ impl<'a> ModelGraph<'a> {
             _ => None,
         }
     }
+}
+
+/// The indices that a slice takes along an axis, by ONNX's rule; `None` for a step of 0.
+fn slice_range(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
+    let len = i64::try_from(size).ok()?;
+    let bound =
+        |bound: i64, low: i64, high: i64| (if bound < 0 { bound.saturating_add(len) } else { bound }).clamp(low, high);
+    let stride = usize::try_from(step.unsigned_abs()).ok()?;
+    match step {
+        0 => None,
+        _ if size == 0 => Some(Vec::new()),
+        1.. => Some((bound(start, 0, len)..bound(end, 0, len)).step_by(stride).map(|at| at as usize).collect()),
+        _ => {
+            let (first, last) = (bound(start, 0, len - 1), bound(end, -1, len - 1));
+            Some((last + 1..=first).rev().step_by(stride).map(|at| at as usize).collect())
+        }
+    }
+}
+
+/// The elements at `picked` of one axis of a table, which lie in it.
+fn picked_along(ints: &Ints, sizes: &[usize], axis: usize, picked: &[usize]) -> Ints {
+    let inner: usize = sizes[axis + 1..].iter().product();
+    let outer: usize = sizes[..axis].iter().product();
+    let rows = (0..outer).flat_map(|outer| picked.iter().map(move |at| (outer * sizes[axis] + at) * inner));
+    rows.flat_map(|row| &ints[row..row + inner]).copied().collect()
 }
 
 /// The elements of a table of small integers along all axes that it and another one have together; `None` where that is

@@ -38,6 +38,35 @@ fn shapes_are_inferred_through_what_depends_on_the_batch() {
     assert_eq!((graph.value(find(&graph, "i")).element, graph.value(find(&graph, "v")).element), (7, 1));
 }
 
+/// As torch turns the pairs of F.pad round for `Pad`: a table of pairs, last pair first, befores in front of afters.
+#[test]
+fn tables_of_integers_are_cut_and_turned() {
+    let mut sketch = Sketch::with_input(&[1, 10, 10, 16]);
+    for (name, values) in [
+        ("flat", [0, 0, 0, 2, 0, 3, 0, 0].as_slice()),
+        ("pairs", &[-1, 2]),
+        ("zero", &[0]),
+        ("one", &[1]),
+        ("last", &[-1]),
+        ("far", &[i64::MIN + 1]),
+    ] {
+        sketch.ints(name, values);
+    }
+    sketch.op("Reshape", "flat pairs", "table", &[]);
+    sketch.op("Slice", "table last far zero last", "turned", &[]);
+    sketch.graph.node.push(with_ints(node("Transpose", "turned", "sides", &[]), "perm", &[1, 0]));
+    sketch.op("Reshape", "sides last", "pads", &[]);
+    sketch.op("Slice", "table zero one one", "befores", &[]);
+    sketch.op("Pad", "x pads", "padded", &[]);
+    let model = sketch.model("padded befores");
+    let graph = ModelGraph::new(&model).unwrap();
+    let ints = |name| graph.const_ints(find(&graph, name)).unwrap();
+    assert_eq!(ints("turned"), [0, 0, 0, 3, 0, 2, 0, 0]);
+    assert_eq!(ints("pads"), [0, 0, 0, 0, 0, 3, 2, 0]);
+    assert_eq!(ints("befores"), [0, 0, 0, 0]);
+    assert_eq!(shape(&graph, "padded"), [1, 13, 12, 16]);
+}
+
 /// As F.unfold and Swin's padding compute them: tables of indices, and remainders with the sign of the divisor.
 #[test]
 fn integers_are_computed_along_all_axes() {

@@ -1,6 +1,6 @@
 //! How evenly the experts of one layer are loaded: a chart and its numbers.
 
-use crate::analysis::{LayerSource, LayerStats, Outcome};
+use crate::analysis::{LayerSource, LayerStats, Outcome, TokenPlace};
 use crate::model::routers::GatingRule;
 use crate::routing::{ExpertIdx, LayerBalance, LayerRouting};
 use crate::ui::command::Command;
@@ -30,6 +30,7 @@ pub fn load_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
         None => chart_ui(ui, ctx, shown, &stats.balance, height),
     }
     shared_ui(ui, ctx, layer.num_tokens());
+    padding_ui(ui, ctx);
     numbers_ui(ui, &stats.balance, layer);
     unknown_drops_ui(ui, ctx);
     let sums_to_one = ctx.state.shown_source().is_none_or(|source| source.gates_sum_to_one(&shown.model.card.gating));
@@ -44,6 +45,21 @@ fn shared_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, patches: usize) {
         ui.label(shared).on_hover_text(ABOUT_SHARED);
         ui.weak(format!("(load {patches})"));
     });
+}
+
+/// Tokens that only fill the model's windows up: experts handle them as well, but they lie nowhere on the image.
+fn padding_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
+    let (Some(layer), Some(shown)) = (ctx.state.shown_source(), ctx.state.shown()) else { return };
+    let padding = match ctx.state.shown_place() {
+        Some(TokenPlace::Patches(_)) => shown.model.card.grid_of(&layer.card).padding_tokens(),
+        Some(TokenPlace::Image | TokenPlace::Unplaced) | None => 0,
+    };
+    if padding > 0 {
+        ui.weak(format!("And {padding} tokens of padding, not counted")).on_hover_text(
+            "The model fills its windows up with them. They are routed like all others, but lie nowhere on the image: they \
+             are not drawn, and are part of no measure",
+        );
+    }
 }
 
 /// Where experts take a limited number of tokens, and the graph does not tell which ones they had no room for: what is shown

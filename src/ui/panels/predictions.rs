@@ -1,5 +1,6 @@
 //! What the model takes the image for.
 
+use crate::analysis::OpenModel;
 use crate::model::CardSource;
 use crate::ui::command::Command;
 use crate::ui::ctx::ViewCtx;
@@ -40,6 +41,9 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
             ctx.send(Command::ToggleSheet(Sheet::Card));
         }
     }
+    if let Some(text) = no_classes(&shown.model) {
+        ui.weak("No class scores").on_hover_text(text);
+    }
     for prediction in &shown.analysis.predictions {
         let percent = format!("{:.1} %", prediction.probability * 100.0);
         let name = format!("{}: {percent}", prediction.label);
@@ -48,4 +52,12 @@ pub fn predictions_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     }
     ui.add_space(space::XS);
     detections_ui(ui, ctx);
+}
+
+/// Why a model that detects nothing either has no predictions, and what its outputs are instead.
+fn no_classes(model: &OpenModel) -> Option<String> {
+    let card = &model.card;
+    let reason = model.reasons.iter().find(|reason| reason.field == "logits");
+    (card.logits.is_empty() && card.detection.is_none())
+        .then(|| reason.map_or_else(|| "Its card names no output with class scores.".to_owned(), |it| it.text.clone()))
 }

@@ -9,7 +9,7 @@ use crate::ui::command::LabelsOf;
 use crate::ui::ctx::ViewCtx;
 use egui::{Label, RichText, Ui};
 
-const STYLES: [(DetectionStyle, &str, &str); 6] = [
+const STYLES: [(DetectionStyle, &str, &str); 8] = [
     (DetectionStyle::Lists, "Lists", "Boxes and scores in outputs of their own"),
     (DetectionStyle::Detr, "DETR", "The same, with a last class that says that there is nothing"),
     (DetectionStyle::YoloColumns, "YOLO, columns", "A column is a box and its class scores (version 8 on)"),
@@ -20,6 +20,12 @@ const STYLES: [(DetectionStyle, &str, &str); 6] = [
         "A row is a box, whether it is an object, and its class scores",
     ),
     (DetectionStyle::Chosen, "Chosen", "A row is a box, its score and its class: the model has chosen already"),
+    (
+        DetectionStyle::ChosenOfBatch,
+        "Chosen, of a batch",
+        "A row is the image's number, a box, its class and its score",
+    ),
+    (DetectionStyle::Scored, "Scored", "A row is a box and its score; the classes are an output of their own"),
 ];
 const FORMATS: [(BoxFormat, &str, &str); 3] = [
     (BoxFormat::Xyxy, "Corners", "Left, top, right, bottom (xyxy)"),
@@ -49,7 +55,8 @@ pub(super) fn boxes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
     let help = "How boxes and scores are spread over the model's outputs";
     row_ui(ui, "Outputs", help, from(boxes.style != open.style), |ui, _| {
         // The other styles need other outputs than this model's card names.
-        let is_possible = |style: DetectionStyle| has_scores_apart(style) == has_scores_apart(open.style);
+        let outputs = |style| (has_scores_apart(style), style == DetectionStyle::Scored);
+        let is_possible = |style: DetectionStyle| outputs(style) == outputs(open.style);
         let possible: Vec<_> = STYLES.into_iter().filter(|(style, ..)| is_possible(*style)).collect();
         menu_ui(ui, "Box outputs", &mut boxes.style, &possible);
     });
@@ -63,7 +70,7 @@ pub(super) fn boxes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
         menu_ui(ui, "Box units", &mut boxes.units, &UNITS);
     });
     // Who has chosen already has done all to the scores.
-    if boxes.style != DetectionStyle::Chosen {
+    if !has_chosen(boxes.style) {
         let help = "What is still to be done to the scores";
         row_ui(ui, "Scores", help, usual(boxes.activation != open.activation), |ui, _| {
             menu_ui(ui, "Box scores", &mut boxes.activation, &ACTIVATIONS);
@@ -73,6 +80,10 @@ pub(super) fn boxes_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
     let names =
         origin(model, "detection.labels", changed, "Nothing tells the names of the classes: they are numbered.");
     labels_ui(ui, ctx, model, LabelsOf::Boxes, &mut boxes.labels, names);
+}
+
+fn has_chosen(style: DetectionStyle) -> bool {
+    matches!(style, DetectionStyle::Chosen | DetectionStyle::ChosenOfBatch | DetectionStyle::Scored)
 }
 
 fn has_scores_apart(style: DetectionStyle) -> bool {

@@ -38,10 +38,11 @@ impl Draft {
 
     pub fn is_changed(&self) -> bool {
         let (ours, open) = (&self.card, &self.model.card);
-        let fields = |card: &ModelCard| {
-            (card.input.clone(), card.inputs.clone(), card.grid, card.labels.clone(), card.detection.clone())
-        };
-        fields(ours) != fields(open)
+        ours.input != open.input
+            || ours.inputs != open.inputs
+            || ours.grid != open.grid
+            || ours.labels != open.labels
+            || ours.detection != open.detection
     }
 }
 

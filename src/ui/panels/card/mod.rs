@@ -26,6 +26,8 @@ use std::sync::Arc;
 /// Width of the sheet, and what is left free above and below it, in points.
 const WIDTH: f32 = 470.0;
 const AROUND: f32 = 84.0;
+/// Width that a scroll bar takes when the pointer comes near, with some air, in points.
+const SCROLL_BAR: i8 = 14;
 
 /// What the sheet remembers by itself: the card as it would be saved.
 #[derive(Default)]
@@ -82,25 +84,32 @@ fn header_ui(ui: &mut Ui, ctx: &ViewCtx<'_>) {
 fn draft_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
     let below = Frame::new().inner_margin(egui::Margin { top: 6, ..egui::Margin::ZERO });
     Panel::bottom("card buttons").frame(below).show(ui, |ui| footer_ui(ui, ctx, draft));
+    // The scroll bar comes over what it scrolls; the chips at the right end keep clear of it.
+    let beside_bar = Frame::new().inner_margin(egui::Margin { right: SCROLL_BAR, ..egui::Margin::ZERO });
     ScrollArea::vertical().id_salt("model card").auto_shrink(false).show(ui, |ui| {
-        ui.add(Label::new(source_text(&draft.model)).wrap());
-        rows::part_ui(ui, "Image");
-        image::image_ui(ui, draft);
-        rows::part_ui(ui, "Tokens");
-        tokens::tokens_ui(ui, draft);
-        if !draft.card.logits.is_empty() {
-            rows::part_ui(ui, "Classes");
-            labels::classes_ui(ui, ctx, draft);
-        }
-        if draft.card.detection.is_some() {
-            rows::part_ui(ui, "Boxes");
-            boxes::boxes_ui(ui, ctx, draft);
-        }
-        if !draft.card.inputs.is_empty() {
-            rows::part_ui(ui, "Further inputs");
-            tokens::inputs_ui(ui, draft);
-        }
+        beside_bar.show(ui, |ui| fields_ui(ui, ctx, draft));
     });
+}
+
+/// All rows of the card that a person may look at and correct.
+fn fields_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, draft: &mut Draft) {
+    ui.add(Label::new(source_text(&draft.model)).wrap());
+    rows::part_ui(ui, "Image");
+    image::image_ui(ui, draft);
+    rows::part_ui(ui, "Tokens");
+    tokens::tokens_ui(ui, draft);
+    if !draft.card.logits.is_empty() {
+        rows::part_ui(ui, "Classes");
+        labels::classes_ui(ui, ctx, draft);
+    }
+    if draft.card.detection.is_some() {
+        rows::part_ui(ui, "Boxes");
+        boxes::boxes_ui(ui, ctx, draft);
+    }
+    if !draft.card.inputs.is_empty() {
+        rows::part_ui(ui, "Further inputs");
+        tokens::inputs_ui(ui, draft);
+    }
 }
 
 /// Where the open card is from, and what saving would do.

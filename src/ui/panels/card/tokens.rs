@@ -4,7 +4,7 @@ use super::draft::{Draft, Origin, origin};
 use super::rows::{below_ui, row_ui};
 use crate::analysis::OpenModel;
 use crate::model::geometry::Basis;
-use crate::model::{Fill, GridCard, LayerCard, TokenLayout};
+use crate::model::{Fill, GridCard, LayerCard, TokenLayout, TokenOrder};
 use egui::{DragValue, Id, Label, RichText, Ui};
 
 /// Patches on a side, and other tokens, beyond this are a mistake.
@@ -58,12 +58,14 @@ fn own_layout(layer: &LayerCard) -> Option<String> {
 
 fn grid_text(grid: &GridCard) -> String {
     let GridCard { rows, cols, prefix_tokens, suffix_tokens, order } = grid;
-    let windows = order.windows().map(|windows| format!(", in windows of {} × {}", windows.rows, windows.cols));
-    let others = match prefix_tokens + suffix_tokens {
-        0 => String::new(),
-        others => format!(", {others} other tokens"),
+    let order = match order {
+        TokenOrder::RowMajor => String::new(),
+        TokenOrder::Windows { rows, cols, .. } => format!(", in windows of {rows} × {cols}"),
+        TokenOrder::Listed(_) => ", in an order of its own".to_owned(),
     };
-    format!("{rows} × {cols}{}{others}", windows.unwrap_or_default())
+    let some = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+    let others = some(prefix_tokens + suffix_tokens, "other tokens");
+    format!("{rows} × {cols}{order}{}{others}", some(grid.padding_tokens(), "of padding"))
 }
 
 /// The rows about the inputs that are not the image.

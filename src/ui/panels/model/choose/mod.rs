@@ -30,8 +30,29 @@ pub(super) struct ChooseUi {
     matches: Matches,
     /// The layer that would be saved, and the tensor that it is read from.
     draft: Option<(PlacedGate, LayerCard)>,
+    /// What saving it would write.
+    result: Option<Outlook>,
     /// The layer that was saved with a model, to be shown when that is open with it.
     saved: Option<(Arc<OpenModel>, String)>,
+}
+
+/// The card that saving a layer would write, and what is wrong with it; kept until the layer is another.
+struct Outlook {
+    of: (Arc<OpenModel>, LayerCard),
+    card: ModelCard,
+    fault: Option<String>,
+}
+
+impl Outlook {
+    fn of<'s>(kept: &'s mut Option<Self>, model: &Arc<OpenModel>, layer: &LayerCard) -> &'s Self {
+        let fits = |it: &Self| Arc::ptr_eq(&it.of.0, model) && it.of.1 == *layer;
+        let known = kept.take().filter(fits);
+        kept.insert(known.unwrap_or_else(|| {
+            let card = with_layer(model, layer);
+            let fault = card.check(&model.description).err();
+            Self { of: (Arc::clone(model), layer.clone()), card, fault }
+        }))
+    }
 }
 
 enum Listing {
@@ -103,7 +124,7 @@ pub(super) fn choose_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, 
         Listing::Here(gates) => Arc::clone(gates),
     };
     part_ui(ui, "1  The tensor");
-    let ChooseUi { words, matches, draft, .. } = local;
+    let ChooseUi { words, matches, draft, result, .. } = local;
     if let Some(picked) = list::list_ui(ui, &gates, words, matches, draft.as_ref().map(|(gate, _)| gate.path.as_str()))
         && let Some(gate) = gates.get(picked)
     {
@@ -118,17 +139,16 @@ pub(super) fn choose_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, 
     form::form_ui(ui, gate, layer);
     part_ui(ui, "3  What follows");
     form::checks_ui(ui, model, gate, layer);
-    let card = with_layer(model, layer);
-    let fault = card.check(&model.description).err();
-    if let Some(fault) = &fault {
+    let outlook = Outlook::of(result, model, layer);
+    if let Some(fault) = &outlook.fault {
         ui.colored_label(ui.visuals().error_fg_color, format!("Cannot be saved: {fault}"));
     }
     ui.add_space(space::S);
     let help = "Write it into the card beside the model, and open the model with it";
-    let save = ui.add_enabled(fault.is_none(), egui::Button::new(design::strong("Save and show")));
+    let save = ui.add_enabled(outlook.fault.is_none(), egui::Button::new(design::strong("Save and show")));
     if save.on_hover_text(help).clicked() {
         local.saved = Some((Arc::clone(model), gate.path.clone()));
-        ctx.send(Command::SaveCard(Arc::clone(model), Box::new(card)));
+        ctx.send(Command::SaveCard(Arc::clone(model), Box::new(outlook.card.clone())));
     }
 }
 
