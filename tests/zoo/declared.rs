@@ -51,7 +51,7 @@ pub fn declared(row: &Row, outputs: Outputs) -> Option<(TempDir, PathBuf)> {
                 graph.output.push(ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() });
             }
         }
-        let (tokens, grid) = (guessed.tokens, guessed.grid);
+        let (tokens, grid) = (guessed.tokens, guessed.grid.clone());
         let gate_logits = (outputs == Outputs::Beside).then(|| logits.clone());
         let layer = LayerCard::of_tensors(&guessed.name, guessed.num_experts, names.each_ref().map(String::as_str));
         Some(LayerCard { tokens, grid, gate_logits, ..layer })

@@ -61,11 +61,14 @@ fn grid_text(grid: &GridCard) -> String {
     let order = match order {
         TokenOrder::RowMajor => String::new(),
         TokenOrder::Windows { rows, cols, .. } => format!(", in windows of {rows} × {cols}"),
-        TokenOrder::Listed(_) => ", in an order of its own".to_owned(),
+        TokenOrder::Listed(_) if grid.padding_tokens() > 0 => format!(", {} of padding", grid.padding_tokens()),
+        TokenOrder::Listed(_) => ", in its own order".to_owned(),
     };
-    let some = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
-    let others = some(prefix_tokens + suffix_tokens, "other tokens");
-    format!("{rows} × {cols}{order}{}{others}", some(grid.padding_tokens(), "of padding"))
+    let others = match prefix_tokens + suffix_tokens {
+        0 => String::new(),
+        others => format!(", {others} other tokens"),
+    };
+    format!("{rows} × {cols}{order}{others}")
 }
 
 /// The rows about the inputs that are not the image.
