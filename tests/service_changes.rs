@@ -128,9 +128,11 @@ fn the_k_of_a_model_whose_card_has_none_becomes_known_after_the_first_result() {
     assert_eq!((range.input, range.min, range.default, range.max), (TopKInput::Edited, 1, 2, 8));
     assert!(of_layers.iter().all(|offer| offer.ban.is_ok()));
 
-    let by_default = settled(&service, at(Some(2)));
+    // The same wish again, now at the k that it means.
+    let by_default = events_until(&service, |event| matches!(event, Event::Idle));
     let four = settled(&service, at(Some(4)));
     let [by_default, four] = [&by_default, &four].map(|events| &outcomes(events)[0].analysis);
+    assert_eq!(by_default.top_k, Some(2));
     assert_eq!(by_default.logits, outcomes(&first)[0].analysis.logits, "the model as it is, in the same session");
     assert_eq!((four.top_k, four.trace.layers[0].top_k()), (Some(4), 4));
     assert_ne!(four.logits, by_default.logits);

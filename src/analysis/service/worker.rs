@@ -67,7 +67,10 @@ impl Worker {
         while let Some(wanted) = self.next_wish() {
             if self.serve(&wanted).is_continue() {
                 self.tell(Event::Idle);
-                self.find_top_k(&wanted);
+                // With a k to set the same wish asks for more: the result at that k, and others beside it.
+                if self.finds_top_k(&wanted) && self.serve(&wanted).is_continue() {
+                    self.tell(Event::Idle);
+                }
             }
         }
     }
@@ -138,10 +141,11 @@ impl Worker {
         Step::Continue(())
     }
 
-    /// Finds out whether the k of a model whose card has none can be changed, as long as nothing else is wanted.
-    fn find_top_k(&mut self, wanted: &Wanted) {
+    /// Finds out whether the k of a model whose card has none can be changed, as long as nothing else is wanted; whether it
+    /// can.
+    fn finds_top_k(&mut self, wanted: &Wanted) -> bool {
         let missing = self.model.clone().filter(|model| model.misses_top_k());
-        let Some((model, wish)) = missing.zip(wanted.model.as_ref()) else { return };
+        let Some((model, wish)) = missing.zip(wanted.model.as_ref()) else { return false };
         match self.with_controls(&model, wish) {
             Ok(known) => self.know(known),
             // It is taken up again after the next wish.
@@ -149,6 +153,7 @@ impl Worker {
             // Nobody asked for it, and a model on which this fails shall not be tried with it again and again.
             Err(error) => self.know(model.without_controls(&error.to_string())),
         }
+        self.model.as_ref().is_some_and(|model| model.card.top_k.is_some())
     }
 
     /// Sees to it that what can be changed about the model's routing is known.

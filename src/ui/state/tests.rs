@@ -243,6 +243,21 @@ fn a_change_that_was_refused_or_belongs_to_another_model_is_no_more() {
 }
 
 #[test]
+fn a_k_that_turns_out_to_be_changeable_is_wanted_at_its_default() {
+    let mut fixture = Fixture::new();
+    let known = OpenModel { handle: ModelHandle(7), ..open_model("default.onnx") };
+    let mut fixed = known.clone();
+    let default = fixed.card.top_k.take().unwrap().default;
+    fixture.state.hear(Event::ModelOpened(Arc::new(fixed)));
+    assert_eq!(fixture.state.wanted_top_k(), None);
+    let other = OpenModel { handle: ModelHandle(8), ..known.clone() };
+    fixture.state.hear(Event::Offers { model: Arc::new(other), offers: [].into() });
+    assert_eq!(fixture.state.wanted_top_k(), None, "of a session that is no more");
+    fixture.state.hear(Event::Offers { model: Arc::new(known), offers: [].into() });
+    assert_eq!(fixture.state.wanted_top_k(), Some(default));
+}
+
+#[test]
 fn an_unreadable_image_leaves_what_was_shown_and_can_be_tried_again() {
     let mut fixture = Fixture::new();
     let good = fixture.current();
