@@ -79,6 +79,9 @@ pub(super) fn choice(graph: &ModelGraph<'_>, router: &Router) -> Result<Choice, 
     if is_top_k && (node.input(1).is_none() || graph.int(node, "largest") == Some(0)) {
         return Err(Obstacle::Unseen);
     }
+    if is_top_k && is_compared(graph, node) {
+        return Err(Obstacle::Compared);
+    }
     let axis = graph.int(node, "axis").unwrap_or(if is_top_k { -1 } else { 0 });
     let along = along(graph, scores, axis).ok_or(Obstacle::UnknownType)?;
     let among = graph.size_from_end(scores, along.axis);
@@ -151,6 +154,34 @@ fn chooser(graph: &ModelGraph<'_>, shown: ValueId, half_keys: bool) -> Result<Ch
         value = next.ok_or(Obstacle::Unseen)?;
     }
     Err(Obstacle::Unseen)
+}
+
+/// Whether scores are compared with what a choice gave, as where whatever reaches the k-th score is taken.
+fn is_compared(graph: &ModelGraph<'_>, chooser: &Node<'_>) -> bool {
+    let scores = chooser.input(0);
+    let sizes = scores.and_then(|scores| graph.shape(scores));
+    let is_scores = |value: ValueId| Some(value) == scores || sizes.is_some() && graph.shape(value) == sizes;
+    let mut value = chooser.output(0);
+    for _ in 0..MAX_STEPS {
+        let Some(values) = value else { return false };
+        let readers: Vec<&Node<'_>> = graph.consumers(values).iter().map(|&id| graph.node(id)).collect();
+        let with_scores = |node: &&&Node<'_>| {
+            let compares = matches!(node.op, "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual");
+            compares && node.inputs.iter().flatten().any(|&input| is_scores(input))
+        };
+        if readers.iter().any(|node| with_scores(&node)) {
+            return true;
+        }
+        // The least of those that were chosen, as a column.
+        let cuts = |node: &&&Node<'_>| {
+            matches!(
+                node.op,
+                "Slice" | "Gather" | "ReduceMin" | "Split" | "Unsqueeze" | "Squeeze" | "Reshape" | "Expand"
+            )
+        };
+        value = readers.iter().find(|node| cuts(node)).and_then(|node| node.output(0));
+    }
+    false
 }
 
 fn spot(graph: &ModelGraph<'_>, id: NodeId) -> Option<Spot> {

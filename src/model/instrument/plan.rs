@@ -200,6 +200,11 @@ pub enum Obstacle {
     /// Neither the choice's values nor scores that are looked up by its ids.
     #[error("The weights of the chosen experts do not come from the choice; what another k does could not be proved.")]
     UnseenWeights,
+    /// Whatever reaches the k-th score is taken.
+    #[error(
+        "Experts are taken by a comparison of their scores with the k-th of them here; changing the choice would not move both."
+    )]
+    Compared,
     /// Type or rank of the scores is not known.
     #[error("The type of the scores is not known; export the model with shape inference.")]
     UnknownType,

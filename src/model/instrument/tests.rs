@@ -47,6 +47,31 @@ fn inputs(model: &ModelProto) -> Vec<&str> {
     model.graph.as_ref().unwrap().input.iter().map(|input| input.name.as_str()).collect()
 }
 
+/// Whatever reaches the second largest logit is taken: a ban would lower that limit, and let the banned expert in.
+#[test]
+fn experts_that_are_taken_by_a_comparison_keep_their_choice() {
+    let mut sketch = Sketch::with_input(&[10, 12]);
+    sketch.weight("gate.weight", &[12, EXPERTS]);
+    sketch.weight("up", &[EXPERTS, 12, 7]);
+    sketch.weight("down", &[EXPERTS, 7, 12]);
+    for (name, ints) in [("k", &[2][..]), ("one", &[1]), ("end", &[2])] {
+        sketch.ints(name, ints);
+    }
+    sketch.scalar("low", f32::NEG_INFINITY);
+    sketch.op("MatMul", "x gate.weight", "l", &[]);
+    sketch.op("TopK", "l k", "v i", &[]);
+    sketch.op("Slice", "v one end one", "limit", &[]);
+    sketch.op("GreaterOrEqual", "l limit", "taken", &[]);
+    sketch.op("Where", "taken l low", "kept", &[]);
+    sketch.op("Softmax", "kept", "w", &[("axis", -1)]);
+    sketch.einsum("td,edh->teh", "x up", "h");
+    sketch.op("Relu", "h", "a", &[]);
+    sketch.einsum("teh,ehd,te->td", "a down w", "y");
+    let edited = edited(&sketch.model("y"), &InstrumentPlan::everything(Vec::new()));
+    assert_eq!(edited.inputs, []);
+    assert_eq!(edited.routers[0].selection_bias, Err(Obstacle::Compared));
+}
+
 #[test]
 fn every_control_is_an_input_with_a_default() {
     let edited = edited(&mixture(), &InstrumentPlan::everything(Vec::new()));
