@@ -46,7 +46,8 @@ pub(super) fn layers(
             reasons.add("grid", Basis::Assumed, "The image's way through the graph could not be followed: one patch.");
         }
     }
-    let roles = roles(report);
+    let logits = |index: usize| lookup.find(report.routers[index].tensors.gate_logits.as_ref()?);
+    let roles = roles(graph, report, logits);
     let mut layers = Vec::new();
     for (index, ((router, (found, basis, text)), role)) in report.routers.iter().zip(found).zip(roles).enumerate() {
         let layout = found.layout();

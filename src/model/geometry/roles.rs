@@ -1,5 +1,6 @@
 //! What routers over the same experts are to each other: gates of several tasks, or iterations of one layer.
 
+use crate::model::graph::{FastSet, ModelGraph, NodeId, ValueId};
 use crate::model::routers::RouterReport;
 use std::collections::BTreeMap;
 
@@ -10,8 +11,12 @@ pub(super) struct Role {
     pub iteration: Option<usize>,
 }
 
-/// The roles of all routers.
-pub(super) fn roles(report: &RouterReport) -> Vec<Role> {
+/// The roles of all routers; `logits` gives a router's gate logits.
+pub(super) fn roles(
+    graph: &ModelGraph<'_>,
+    report: &RouterReport,
+    logits: impl Fn(usize) -> Option<ValueId>,
+) -> Vec<Role> {
     let names: Vec<&str> = report.routers.iter().map(|router| router.name.as_str()).collect();
     // The same set, or at least the same first weight: scalars of an expert's formula may stand behind it, and differ.
     let mut sets: BTreeMap<&str, usize> = BTreeMap::new();
@@ -21,12 +26,34 @@ pub(super) fn roles(report: &RouterReport) -> Vec<Role> {
         (set, router.num_experts)
     });
     let experts: Vec<(usize, usize)> = experts.collect();
-    roles_of(&names, &experts)
+    let gate = |index: usize| logits(index).and_then(|logits| graph.producer(logits));
+    // Gates that are not found may be anywhere; those of a loop are one and the same.
+    let follows = |later: usize, earlier: usize| match (gate(later), gate(earlier)) {
+        (Some(later), Some(earlier)) if later != earlier => depends(graph, later, earlier),
+        _ => true,
+    };
+    roles_of(&names, &experts, follows)
+}
+
+/// Whether a node depends on an earlier one.
+fn depends(graph: &ModelGraph<'_>, later: NodeId, earlier: NodeId) -> bool {
+    let (mut stack, mut seen) = (vec![later], FastSet::default());
+    while let Some(id) = stack.pop() {
+        if id == earlier {
+            return true;
+        }
+        if id > earlier && seen.insert(id) {
+            stack.extend(graph.data_inputs(graph.node(id)).filter_map(|input| graph.producer(input)));
+        }
+    }
+    false
 }
 
 /// From the routers' names, and the set and the number of their experts each: an outer router over groups of the same
 /// experts chooses among fewer.
-fn roles_of(names: &[&str], experts: &[(usize, usize)]) -> Vec<Role> {
+/// A gate is another iteration only if it `follows` the one before; gates side by side are those of several tasks (Ma et
+/// al. 2018: MMoE), whose names are not known.
+fn roles_of(names: &[&str], experts: &[(usize, usize)], follows: impl Fn(usize, usize) -> bool) -> Vec<Role> {
     let mut by_experts: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for (index, experts) in experts.iter().enumerate() {
         by_experts.entry(*experts).or_default().push(index);
@@ -37,7 +64,8 @@ fn roles_of(names: &[&str], experts: &[(usize, usize)]) -> Vec<Role> {
         for (n, &index) in group.iter().enumerate() {
             match &words {
                 Some(words) => roles[index].task = Some(words[n].to_owned()),
-                None => roles[index].iteration = Some(n),
+                None if group.windows(2).all(|pair| follows(pair[1], pair[0])) => roles[index].iteration = Some(n),
+                None => {}
             }
         }
     }
@@ -101,7 +129,9 @@ mod tests {
             (&["0.routers.depth.gate", "1.routers.class.gate"], &[(0, 4), (1, 4)], &[none(), none()]),
         ];
         for (names, experts, expected) in cases {
-            assert_eq!(roles_of(names, experts), expected, "{names:?}");
+            assert_eq!(roles_of(names, experts, |_, _| true), expected, "{names:?}");
         }
+        let side_by_side = roles_of(&["gates.0", "gates.1"], &[(0, 4), (0, 4)], |_, _| false);
+        assert_eq!(side_by_side, [none(), none()]);
     }
 }
