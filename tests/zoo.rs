@@ -15,7 +15,7 @@ use moescope::engine::{
 };
 use moescope::model::graph::ModelGraph;
 use moescope::model::proto::ModelProto;
-use moescope::model::routers::{RankTensors, Router, RouterReport, TensorRef, find_routers};
+use moescope::model::routers::{RankTensors, Router, RouterReport, Takes, TensorRef, find_routers};
 use moescope::model::{decode_model, expose, map_file};
 use prost::Message;
 use row::{Row, rows};
@@ -97,6 +97,28 @@ fn every_router_is_found_and_none_is_invented() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Where no gate chooses, what does is told; and no such layer is invented.
+#[test]
+fn every_fixed_routing_is_found_and_none_is_invented() {
+    let mut layers = 0;
+    for row in rows() {
+        let report = report(&decoded(&row).1);
+        let found = report.fixed.iter().map(|fixed| {
+            let kind = serde_json::to_value(&fixed.rule).unwrap()["kind"].clone();
+            json!({ "kind": kind, "experts": fixed.experts.len() })
+        });
+        assert_eq!(found.collect::<Vec<_>>(), row.fixed(), "{}", row.name);
+        layers += report.fixed.len();
+        for fixed in &report.fixed {
+            assert!(fixed.sentence().contains("there is no gate") && !fixed.name.is_empty(), "{}", row.name);
+            assert_eq!(fixed.assignment().len(), fixed.num_experts, "{}", row.name);
+            let is_told = |takes: &Takes| !matches!(takes, Takes::Computed { .. });
+            assert!(fixed.experts.iter().all(|expert| is_told(&expert.takes)), "{}: {:?}", row.name, fixed.experts);
+        }
+    }
+    assert!(layers >= 12, "{layers} layers");
 }
 
 /// A frozen export, and experts that an export lost, are never shown as truth.

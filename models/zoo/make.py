@@ -110,6 +110,7 @@ def description(row: Row, proto: onnx.ModelProto, model: torch.nn.Module, runs: 
         "outputs": row.outputs,
         "grid": row.grid,
         "routers": [cards[name].as_json(name, golden.tokens(routing)) for name, routing in first.items()],
+        **({"fixed": row.fixed} if row.fixed else {}),
     }
 
 

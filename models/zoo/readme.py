@@ -22,6 +22,8 @@ SEEN = {
 
 def what_there_is_to_see(row: dict) -> str:
     """What a picture of this row can show of its routing."""
+    if row.get("fixed"):
+        return "a classification; in the model sheet, that a fixed rule routes, and what each expert takes"
     if not row["routers"]:
         return "nothing: a classification, and what was looked for"
     first = row["routers"][0]

@@ -35,6 +35,7 @@ class Row:
     frozen: bool = False  # known: the export is wrong for other inputs than the traced one
     random: bool = False  # the graph draws random numbers: golden values are one draw
     approximate: bool = False  # other number formats: values agree roughly, and close choices may differ
+    fixed: list | None = None  # layers of experts without a gate: {"kind", "experts"} of each, in order
     generated: bool = False  # too large to be kept: made only when it is named, into generated/
     notes: str = ""
     known_limits: str = ""

@@ -5,7 +5,7 @@ use super::console::print;
 use super::failure::Failure;
 use crate::model::geometry::{PlacedGate, gates, meant};
 use crate::model::graph::ModelGraph;
-use crate::model::routers::{Part, Router, RouterReport, TopKSource, find_routers};
+use crate::model::routers::{FixedRouting, Part, Router, RouterReport, TopKSource, find_routers};
 use crate::model::{ModelDescription, decode_model, map_file};
 use crate::report::InspectRecord;
 use std::collections::BTreeMap;
@@ -81,6 +81,9 @@ fn write_report(out: &mut impl Write, report: &RouterReport) -> io::Result<()> {
     for router in &report.routers {
         write_router(out, router)?;
     }
+    for fixed in &report.fixed {
+        write_fixed(out, fixed)?;
+    }
     if report.routers.is_empty() {
         writeln!(out, "no routers: {}", report.looked_at.sentence())?;
         for miss in report.near_misses.iter().take(MAX_TOLD) {
@@ -90,6 +93,22 @@ fn write_report(out: &mut impl Write, report: &RouterReport) -> io::Result<()> {
         if more > 0 {
             writeln!(out, "  and {more} more")?;
         }
+    }
+    Ok(())
+}
+
+/// A layer whose experts no gate chooses.
+fn write_fixed(out: &mut impl Write, fixed: &FixedRouting) -> io::Result<()> {
+    writeln!(out, "fixed routing {}: {}", fixed.name, fixed.sentence())?;
+    let experts = fixed.assignment();
+    for expert in experts.iter().take(MAX_TOLD) {
+        writeln!(out, "  {expert}")?;
+    }
+    if experts.len() > MAX_TOLD {
+        writeln!(out, "  and {} more", experts.len() - MAX_TOLD)?;
+    }
+    for sentence in &fixed.evidence {
+        writeln!(out, "  {sentence}")?;
     }
     Ok(())
 }

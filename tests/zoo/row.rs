@@ -40,6 +40,11 @@ impl Row {
         self.json["routers"].as_array().unwrap()
     }
 
+    /// Layers of experts that no gate chooses.
+    pub fn fixed(&self) -> Vec<Value> {
+        self.json["fixed"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Whether golden values are one draw of several.
     pub fn is_random(&self) -> bool {
         self.json["random"] == true

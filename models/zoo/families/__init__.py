@@ -33,6 +33,7 @@ FAMILIES = [
     "forms",
     "cond_conv",
     "blocks",
+    "fixed",
 ]
 
 

@@ -1,8 +1,8 @@
 """Rules and graphs that are rarer still: gates without a softmax, experts without weights, experts in one wide layer.
 
 ReMoE (Wang et al. 2025): the gate's positive logits are the weights, and whatever is negative is not chosen.
-MoE++ (Jin et al. 2025): some experts have no weights: they give nothing, or what they were given; constant ones mix a vector
-of their own with that.
+MoE++ (Jin et al. 2025): some experts have no weights: they give nothing, or what they were given; constant ones mix a
+vector of their own with that.
 Mixture of heads (Jin et al. 2024): the experts are the heads of one attention, blocks of its last layer.
 LoRA mixtures: low-rank experts beside a layer, all of them in two matrices.
 Distances: the nearer an expert's vector, the more it counts.
@@ -209,9 +209,9 @@ add(
     notes="Experts 0 to 3 are networks, 4 gives nothing, 5 copies.",
     known_limits="The expert that gives nothing is nowhere in the graph.",
 )
-for name, exporter, opset in (("moe-plus-plus-constant", "torchscript", 17), ("moe-plus-plus-constant-dynamo", "dynamo", None)):
+for suffix, exporter, opset in (("", "torchscript", 17), ("-dynamo", "dynamo", None)):
     add(
-        name=name,
+        name="moe-plus-plus-constant" + suffix,
         title="Constant experts, " + exporter,
         paper="Jin et al.: MoE++ (ICLR 2025), arXiv:2410.07348",
         rule_text=TEXT,

@@ -7,7 +7,8 @@ beyond the capacity is struck out of its mask. With batch prioritized routing to
 Tutel (Hwang et al. 2023, arXiv:2206.03382; `tutel/impls/fast_dispatch.py`): a top-k taken apart into its ranks, whose
 masks are counted one behind the other; tokens are scattered into flat buffers of E · C places.
 DeepSpeed (`topkgating`, drop policy `position`): the masks of all ranks at once, in the order of the tokens.
-Megatron-Core (`topk_softmax_with_capacity`, drop policy `probs`): each expert keeps those with the largest probabilities.
+Megatron-Core (`topk_softmax_with_capacity`, drop policy `probs`): each expert keeps those with the largest
+probabilities.
 """
 
 import torch

@@ -5,6 +5,7 @@ use super::experts::{Found, find_experts};
 use super::kinds::{Choice, Picked, Scores};
 use super::names::{node_name, router_name, tensor_ref, weight_len};
 use super::objections::objection;
+use super::parallel::dense_beside;
 use super::per_image::per_image;
 use super::ranks::ranks;
 use super::region::Regions;
@@ -173,7 +174,10 @@ impl Plan {
             scale,
             capacity: self.capacity(graph, candidate, walk),
             per_image: per_image(graph, candidate.raw),
-            shared_experts: shared_experts(graph, regions, candidate.raw, found, &weights),
+            shared_experts: match shared_experts(graph, regions, candidate.raw, found, &weights) {
+                0 => dense_beside(graph, found.region.merge),
+                shared => shared,
+            },
             frozen,
             tensors: self.tensors(graph, candidate, walk, found),
             experts: Experts {

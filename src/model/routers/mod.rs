@@ -9,6 +9,8 @@
 //!    boxes, from a codebook. They lie between the place where the candidate's data come from and the place where
 //!    everything that depends on it comes together again, which dominators give (`region`).
 //!
+//! Experts that no gate chooses answer neither question; they are looked for by themselves (`fixed`).
+//!
 //! The work is linear in the number of nodes.
 
 mod assemble;
@@ -17,11 +19,13 @@ mod branches;
 mod capacity;
 mod contrib;
 mod experts;
+mod fixed;
 mod gate_tensors;
 mod kernels;
 mod kinds;
 mod names;
 mod objections;
+mod parallel;
 mod parameters;
 mod per_image;
 mod ranks;
@@ -42,15 +46,15 @@ mod words;
 pub use gate_tensors::{GateTensor, GateValues, MAX_EXPERTS, gate_tensors};
 pub use parameters::RunTopK;
 pub use report::{
-    Capacity, Confidence, DispatchRef, ExpertForm, Experts, GatingRule, Groups, KeptRef, LookedAt, NearMiss,
-    Parameters, Part, PlaceStep, Priority, RankTensors, Router, RouterReport, RouterTensors, ScoreFunction, TensorRef,
-    TopKSource,
+    Capacity, Confidence, DispatchRef, ExpertForm, Experts, FixedExpert, FixedRouting, FixedRule, GatingRule, Groups,
+    KeptRef, LookedAt, NearMiss, Parameters, Part, PlaceStep, Priority, RankTensors, Router, RouterReport,
+    RouterTensors, ScoreFunction, Takes, TensorRef, TopKSource,
 };
 
 pub(super) use names::place;
 pub(super) use scores::is_scored;
 
-use super::graph::{Indexed, ModelGraph};
+use super::graph::{FastSet, Indexed, ModelGraph, ValueId};
 use super::proto::ModelProto;
 use assemble::{Assembled, assemble};
 use region::Regions;
@@ -100,11 +104,13 @@ pub fn find_routers(graph: &ModelGraph<'_>) -> RouterReport {
         }
     }
     found.sort_by_key(|router| router.at);
+    let chosen: FastSet<ValueId> = found.iter().flat_map(|router| router.weights.iter().copied()).collect();
+    let fixed = fixed::find(graph, &chosen);
     parameters::number_sets(&mut found);
     let mut routers: Vec<Router> = found.into_iter().map(|found| found.router).collect();
     number(&mut routers);
     let parameters = parameters::count(parameters::total(graph), &routers, &[]);
-    RouterReport { routers, near_misses, looked_at, parameters, parts: parameters::parts(graph) }
+    RouterReport { routers, fixed, near_misses, looked_at, parameters, parts: parameters::parts(graph) }
 }
 
 /// Gives routers their places, and makes their names unique.

@@ -241,8 +241,20 @@ fn product_axis(graph: &ModelGraph<'_>, raw: ValueId, rank: usize) -> Option<usi
         "Conv" | "FusedConv" | "ConvInteger" | "QLinearConv" => Some(1),
         // Weights on the left give the experts as rows.
         "MatMul" if node.input(0).is_some_and(|left| !graph.value(left).is_data) => rank.checked_sub(2),
+        "Einsum" => einsum_axis(graph, node).or(rank.checked_sub(1)),
         _ => rank.checked_sub(1),
     }
+}
+
+/// The axis of an `Einsum` that its weights have and its data do not.
+fn einsum_axis(graph: &ModelGraph<'_>, node: &Node<'_>) -> Option<usize> {
+    let equation: String = graph.text(node, "equation")?.split_whitespace().collect();
+    let (terms, result) = equation.split_once("->").filter(|_| !equation.contains('.'))?;
+    let (mut of_weights, mut of_data) = (String::new(), String::new());
+    for (term, input) in terms.split(',').zip(node.inputs.iter().flatten()) {
+        if graph.value(*input).is_data { &mut of_data } else { &mut of_weights }.push_str(term);
+    }
+    result.chars().position(|axis| of_weights.contains(axis) && !of_data.contains(axis))
 }
 
 /// The width of a product as its weights tell it.

@@ -3,6 +3,7 @@
 
 mod applied;
 mod choices;
+mod fixed;
 mod found;
 mod moe;
 mod optimised;

@@ -1,8 +1,8 @@
 //! What the finder found, in words: one place, so that the commands and the window call a rule by the same name.
 
 use super::report::{
-    Capacity, Confidence, ExpertForm, GatingRule, LookedAt, Parameters, Priority, RankTensors, Router, RouterReport,
-    RouterTensors, ScoreFunction, TensorRef, TopKSource,
+    Capacity, Confidence, ExpertForm, FixedExpert, FixedRouting, FixedRule, GatingRule, LookedAt, Parameters, Priority,
+    RankTensors, Router, RouterReport, RouterTensors, ScoreFunction, Takes, TensorRef, TopKSource,
 };
 use crate::model::elements::element_name;
 use std::fmt;
@@ -227,6 +227,53 @@ impl fmt::Display for TensorRef {
     }
 }
 
+impl FixedRouting {
+    /// What was found, in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let rule = match &self.rule {
+            FixedRule::Position => "the position of a token".to_owned(),
+            FixedRule::Input { name } => format!("the input {name}"),
+            FixedRule::Table { name, .. } => format!("a table in which the input {name} is looked up"),
+            FixedRule::Computed => "something that is not computed from features".to_owned(),
+        };
+        format!("Tokens are routed to {} experts by a fixed rule, {rule}: there is no gate", self.num_experts)
+    }
+
+    /// What each expert takes, the first one first.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<String> {
+        let ids = match &self.rule {
+            FixedRule::Table { ids_per_expert, .. } => ids_per_expert.as_slice(),
+            _ => &[],
+        };
+        let expert = |(n, expert): (usize, &FixedExpert)| {
+            let ids = ids.get(n).map_or_else(String::new, |ids| format!(", {ids} ids"));
+            format!("expert {n} takes {}{ids}", expert.takes)
+        };
+        self.experts.iter().enumerate().map(expert).collect()
+    }
+}
+
+/// In words, behind "takes".
+impl fmt::Display for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More places than this say nothing to a reader.
+        const MOST: usize = 12;
+        match self {
+            Self::Range { start, end } => write!(f, "tokens {start} to {}", end - 1),
+            Self::Positions { positions } => {
+                let places: Vec<String> = positions.iter().take(MOST).map(i64::to_string).collect();
+                let more = if positions.len() > MOST { ", …" } else { "" };
+                write!(f, "the {} tokens {}{more}", positions.len(), places.join(", "))
+            }
+            Self::Equal { tensor, equals } => write!(f, "tokens whose {} is {equals}", tensor.name),
+            Self::Computed { tensor: Some(tensor) } => write!(f, "tokens by {}", tensor.name),
+            Self::Computed { tensor: None } => f.write_str("tokens that the graph works out"),
+        }
+    }
+}
+
 impl LookedAt {
     /// What was looked for, with how often it was there.
     #[must_use]
@@ -248,6 +295,9 @@ impl RouterReport {
             some => format!("runs all experts of {some} of {} routers, whatever is chosen", self.routers.len()),
         };
         match (parameters.activated, parameters.executed) {
+            _ if self.routers.is_empty() && !self.fixed.is_empty() => {
+                "A token passes through the one expert that a fixed rule gives it to; there are no routers".to_owned()
+            }
             _ if self.routers.is_empty() => "Every parameter works on every image: there are no routers".to_owned(),
             (Some(activated), Some(executed)) if executed > activated => format!("This graph {whose}"),
             (Some(_), Some(executed)) if executed < parameters.total => {

@@ -199,30 +199,42 @@ fn outputs_of_all_experts_stacked_and_picked() {
     assert!(router.experts.all_executed);
 }
 
+/// As many tokens for each expert as there are experts must not pass for a choice among those; the gate may have the experts
+/// first.
 #[test]
 fn experts_that_choose_tokens() {
-    let mut sketch = gate();
-    sketch.op("Softmax", "l", "p", &[("axis", -1)]);
-    sketch.graph.node.push(with_ints(node("Transpose", "p", "pt", &[]), "perm", &[1, 0]));
-    sketch.ints("room", &[4]);
-    sketch.op("TopK", "pt room", "v i", &[]);
-    sketch.op("Gather", "x i", "taken", &[]);
-    sketch.weight("up", &[E, D, H]);
-    sketch.weight("down", &[E, H, D]);
-    sketch.op("MatMul", "taken up", "h", &[]);
-    sketch.op("Relu", "h", "a", &[]);
-    sketch.op("MatMul", "a down", "o", &[]);
-    sketch.ints("third", &[2]);
-    sketch.op("Unsqueeze", "v third", "v3", &[]);
-    sketch.op("Mul", "o v3", "wo", &[]);
-    sketch.op("Shape", "x", "size", &[]);
-    sketch.op("ConstantOfShape", "size", "zeros", &[]);
-    sketch.op("Unsqueeze", "i third", "i3", &[]);
-    sketch.op("ScatterND", "zeros i3 wo", "y", &[]);
-    let router = only(sketch);
-    assert_eq!((router.rule, router.num_experts, router.top_k), (GatingRule::ExpertChoice, 5, None));
-    assert_eq!(router.capacity.unwrap().per_expert, Some(4));
-    assert_eq!(name(router.tensors.expert_ids.as_ref()), "i");
+    for (room, experts_first) in [(4, false), (E, false), (T, false), (4, true), (E, true)] {
+        let mut sketch = gate();
+        if experts_first {
+            sketch.graph.node.clear();
+            sketch.einsum("de,td->et", "layer.gate.weight x", "lt");
+            sketch.op("Softmax", "lt", "pt", &[("axis", 0)]);
+        } else {
+            sketch.op("Softmax", "l", "p", &[("axis", -1)]);
+            sketch.graph.node.push(with_ints(node("Transpose", "p", "pt", &[]), "perm", &[1, 0]));
+        }
+        sketch.ints("room", &[room]);
+        sketch.op("TopK", "pt room", "v i", &[]);
+        sketch.op("Gather", "x i", "taken", &[]);
+        sketch.weight("up", &[E, D, H]);
+        sketch.weight("down", &[E, H, D]);
+        sketch.op("MatMul", "taken up", "h", &[]);
+        sketch.op("Relu", "h", "a", &[]);
+        sketch.op("MatMul", "a down", "o", &[]);
+        sketch.ints("third", &[2]);
+        sketch.op("Unsqueeze", "v third", "v3", &[]);
+        sketch.op("Mul", "o v3", "wo", &[]);
+        sketch.op("Shape", "x", "size", &[]);
+        sketch.op("ConstantOfShape", "size", "zeros", &[]);
+        sketch.op("Unsqueeze", "i third", "i3", &[]);
+        sketch.op("ScatterND", "zeros i3 wo", "y", &[]);
+        let router = only(sketch);
+        let rule = (router.rule, router.num_experts, router.top_k);
+        assert_eq!(rule, (GatingRule::ExpertChoice, 5, None), "{room} {experts_first}");
+        let capacity = router.capacity.unwrap();
+        assert_eq!((capacity.per_expert, capacity.group_tokens), (Some(room as usize), Some(T as usize)));
+        assert_eq!(name(router.tensors.expert_ids.as_ref()), "i");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ const BAR_WIDTH: f32 = 620.0;
 
 pub(super) fn overview_ui(ui: &mut Ui, ctx: &ViewCtx<'_>, model: &Arc<OpenModel>, local: &mut ModelUi) {
     warnings_ui(ui, warnings(model).iter().map(|(text, whose)| (text.as_str(), whose.clone())));
+    fixed_ui(ui, &model.routers);
     if model.routers.routers.is_empty() {
         none_ui(ui, &model.routers, local);
     }
@@ -79,6 +80,33 @@ fn none_ui(ui: &mut Ui, report: &RouterReport, local: &mut ModelUi) {
     }
     if ui.link("Do you know of one? Choose it yourself").clicked() {
         local.page = Page::Choose;
+    }
+}
+
+/// Layers whose experts no gate chooses: those that are routed alike are told once.
+fn fixed_ui(ui: &mut Ui, report: &RouterReport) {
+    const MOST: usize = 16;
+    let mut told: Vec<(String, Vec<String>, usize)> = Vec::new();
+    for fixed in &report.fixed {
+        let (sentence, assignment) = (fixed.sentence(), fixed.assignment());
+        match told.iter_mut().find(|(known, of, _)| *known == sentence && *of == assignment) {
+            Some((_, _, layers)) => *layers += 1,
+            None => told.push((sentence, assignment, 1)),
+        }
+    }
+    if told.is_empty() {
+        return;
+    }
+    part_ui(ui, "Experts without a gate");
+    for (sentence, assignment, layers) in told {
+        let times = if layers == 1 { String::new() } else { format!(" ({layers} layers)") };
+        ui.add(Label::new(format!("{sentence}{times}.")).wrap());
+        for expert in assignment.iter().take(MOST) {
+            ui.add(Label::new(format!("· {expert}")).wrap());
+        }
+        if assignment.len() > MOST {
+            ui.weak(format!("and {} more", assignment.len() - MOST));
+        }
     }
 }
 

@@ -133,6 +133,22 @@ fn a_dense_model_says_what_was_looked_for() {
 }
 
 #[test]
+fn experts_that_no_gate_chooses_are_told() {
+    for (row, texts) in [
+        (
+            "hash-layer",
+            ["a table in which the input visual_tokens is looked up: there is no gate (2 layers)", "expert 3 takes"],
+        ),
+        ("multiway", ["the position of a token: there is no gate (2 layers)", "expert 1 takes tokens 16 to 23"]),
+    ] {
+        let sheet = sheet(open(&zoo(row)));
+        for text in texts {
+            assert!(sheet.has(text), "{row}: {text}");
+        }
+    }
+}
+
+#[test]
 fn what_a_person_should_know_first_stands_on_top() {
     for (row, warning) in [
         ("frozen-split-sizes", "The experts were fixed while the model was exported"),
