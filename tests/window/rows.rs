@@ -173,7 +173,8 @@ fn shared_experts_stand_apart() {
 
 #[test]
 fn a_drop_is_marked_and_told() {
-    for name in ["vmoe", "vmoe-groups", "switch", "limoe"] {
+    for name in ["vmoe", "vmoe-groups", "switch", "limoe", "gshard", "fairseq-moe", "tutel", "megatron-capacity-dynamo"]
+    {
         let mut harness = row(name);
         let mut samples = moescope::input::SAMPLES.iter();
         let (layer, patch, rank) = loop {
