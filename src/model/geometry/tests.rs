@@ -224,6 +224,84 @@ fn outputs_with_boxes_are_told_by_shapes_and_names() {
     }
 }
 
+/// As DETR, RT-DETR and PaddlePaddle's detectors are exported: a mask over the image, and the size of the picture.
+#[test]
+fn what_lies_over_the_image_or_tells_its_size_is_fed_that() {
+    let mut sketch = image_of(&[1, 3, 64, 48], 1);
+    sketch.input("pixel_mask", 7, &[-1, -1, -1]);
+    sketch.input("orig_target_sizes", 7, &[-1, 2]);
+    sketch.input("im_shape", 1, &[-1, 2]);
+    sketch.input("scale_factor", 1, &[-1, 2]);
+    classifier(&mut sketch, "image", 7);
+    let card = guessed(&sketch.model("logits")).card;
+    let fed: Vec<_> =
+        card.inputs.iter().map(|input| (input.shape.as_slice(), input.values().take(2).collect())).collect();
+    let expected: [(&[usize], Vec<f64>); 4] = [
+        (&[1, 64, 48], vec![1.0; 2]),
+        (&[1, 2], vec![48.0, 64.0]),
+        (&[1, 2], vec![64.0, 48.0]),
+        (&[1, 2], vec![1.0; 2]),
+    ];
+    assert_eq!(fed, expected);
+}
+
+/// DETR's logits have a class for nothing; those of its successors are trained one by one.
+#[test]
+fn detectors_with_queries_are_told_by_their_numbers() {
+    for (queries, classes, style) in [
+        (100, 92, DetectionStyle::Detr),
+        (10, 6, DetectionStyle::Detr),
+        (300, 80, DetectionStyle::Lists),
+        (300, 91, DetectionStyle::Lists),
+        (900, 11, DetectionStyle::Lists),
+    ] {
+        let mut sketch = image_of(&[1, 3, 32, 32], 1);
+        classifier(&mut sketch, "image", 7);
+        for (name, width) in [("class_logits", classes), ("pred_boxes", 4)] {
+            sketch.weight(&format!("{name}.queries"), &[1, queries, 7]);
+            sketch.op("Mul", &format!("{name}.queries logits"), &format!("{name}.mixed"), &[]);
+            sketch.weight(&format!("{name}.head"), &[7, width]);
+            sketch.op("MatMul", &format!("{name}.mixed {name}.head"), name, &[]);
+        }
+        let card = guessed(&sketch.model("class_logits pred_boxes")).card;
+        let detection = card.detection.unwrap();
+        let activation =
+            if style == DetectionStyle::Detr { ScoreActivation::Softmax } else { ScoreActivation::Sigmoid };
+        assert_eq!((detection.style, detection.activation), (style, activation), "{queries} × {classes}");
+        assert_eq!(card.logits, "", "{queries} × {classes}");
+    }
+}
+
+/// As YOLO version 7 and MMDetection give what a NonMaxSuppression left; of any size of image, the usual one of detectors.
+#[test]
+fn boxes_that_the_graph_has_chosen_are_told_by_their_columns() {
+    for (columns, style) in [(7, DetectionStyle::ChosenOfBatch), (5, DetectionStyle::Scored)] {
+        let mut sketch = image_of(&[1, 3, -1, -1], 1);
+        classifier(&mut sketch, "image", 7);
+        sketch.weight("all.boxes", &[1, 9, 4]);
+        sketch.weight("all.scores", &[1, 2, 9]);
+        sketch.op("Add", "all.scores logits1", "scores", &[]);
+        sketch.op("ReduceMax", "logits", "logits1", &[("keepdims", 0)]);
+        sketch.op("NonMaxSuppression", "all.boxes scores", "selected", &[]);
+        sketch.op("Cast", "selected", "numbers", &[("to", 1)]);
+        sketch.weight("widen", &[3, columns]);
+        sketch.op("MatMul", "numbers widen", "rows", &[]);
+        let outputs = if columns == 7 {
+            sketch.op("Identity", "rows", "output", &[]);
+            "output"
+        } else {
+            sketch.ints("zero", &[0]);
+            sketch.op("Unsqueeze", "rows zero", "dets", &[]);
+            sketch.op("Identity", "selected", "labels", &[]);
+            "dets labels"
+        };
+        let geometry = guessed(&sketch.model(outputs));
+        assert_eq!(geometry.card.detection.as_ref().map(|card| card.style), Some(style), "{columns}");
+        let told = (geometry.card.logits.as_str(), geometry.card.input.height, basis(&geometry, "input.height"));
+        assert_eq!(told, ("", 640, Basis::Assumed), "{columns}");
+    }
+}
+
 #[test]
 fn what_takes_no_image_says_so() {
     let mut sketch = Sketch::with_input(&[1, 16, 8]);

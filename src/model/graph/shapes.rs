@@ -119,6 +119,7 @@ impl<'a> ModelGraph<'a> {
             "Shape" => smallvec![first?.len() as i64],
             "Size" => Shape::new(),
             "NonZero" => smallvec![first?.len() as i64, -1],
+            "NonMaxSuppression" => smallvec![-1, 3],
             "Range" => smallvec![self.range(node).map_or(-1, |range| range.len() as i64)],
             "ConstantOfShape" => self.value(node.input(0)?).ints.clone()?.into_iter().map(num_or_unknown).collect(),
             "Tile" => {
@@ -361,7 +362,7 @@ impl<'a> ModelGraph<'a> {
 /// Operators that give a tensor of their input's shape.
 fn keeps_shape(op: &str) -> bool {
     // Whatever is not known to change it: activations, normalisations, casts, quantisation, scatter operations.
-    !matches!(op, "NonMaxSuppression" | "RoiAlign" | "GridSample" | "LSTM" | "GRU" | "RNN" | "Attention")
+    !matches!(op, "RoiAlign" | "GridSample" | "LSTM" | "GRU" | "RNN" | "Attention")
         && op.starts_with(|first: char| first.is_ascii_uppercase())
 }
 
