@@ -13,7 +13,7 @@ use super::report::{
     Capacity, Confidence, ExpertForm, Experts, GatingRule, NearMiss, Router, RouterTensors, ScoreFunction, TopKSource,
 };
 use super::rule::{Named, has_selection_bias, main_choice, name_choice, name_masked};
-use super::scores::{expert_axis, fused_function, product_width};
+use super::scores::{expert_axis, fused_function, has_noise, product_width};
 use super::seeds::Candidate;
 use super::shared::shared_experts;
 use super::tensors::{dispatch, heads, kept, pair_score, pair_tensors, weight_of_rows};
@@ -39,7 +39,8 @@ pub(super) fn assemble<'g, 'a>(
     let axis = |root: ValueId| root_axis(graph, candidate, root);
     let width = candidate.logits.first().and_then(|&root| graph.shape(root)?.get(axis(root)?).copied());
     let width = width.filter(|&width| width > 0).or_else(|| product_width(graph, candidate.raw));
-    let walk = Walk::new(graph, &roots(graph, candidate), width, axis);
+    let mut walk = Walk::new(graph, &roots(graph, candidate), width, axis);
+    walk.findings.random |= candidate.logits.iter().any(|&logits| has_noise(graph, candidate.raw, logits));
     let plan = Plan::new(graph, candidate, &walk).map_err(miss)?;
     let mut found = find_experts(graph, regions, &walk, candidate.raw, &plan.widths, plan.slots).map_err(miss)?;
     if let (Some(&width), Some(real)) = (plan.widths.first(), walk.findings.real_experts)

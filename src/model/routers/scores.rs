@@ -141,6 +141,20 @@ pub(super) fn distance_to(graph: &ModelGraph<'_>, sum: &Node<'_>) -> Option<Valu
     None
 }
 
+/// Whether noise is added between a product and the logits that are made of it.
+pub(super) fn has_noise(graph: &ModelGraph<'_>, raw: ValueId, logits: ValueId) -> bool {
+    let mut at = logits;
+    for _ in 0..MAX_STEPS {
+        let Some((_, node)) = graph.producing(at).filter(|_| at != raw) else { return false };
+        if matches!(node.op, "Add" | "Sub") && node.inputs.iter().flatten().any(|&input| is_noise(graph, input)) {
+            return true;
+        }
+        let Some(step) = step_back(graph, node) else { return false };
+        at = step.to;
+    }
+    false
+}
+
 /// Of two operands, the one that the scores are in.
 fn pick(graph: &ModelGraph<'_>, a: Option<ValueId>, b: Option<ValueId>) -> Option<ValueId> {
     let (Some(a), Some(b)) = (a, b) else { return a.or(b) };

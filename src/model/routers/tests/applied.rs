@@ -169,6 +169,19 @@ fn a_weight_made_of_the_chosen_experts_vector() {
     assert_eq!(name(router.tensors.combine_weights.as_ref()), ("a", false));
 }
 
+/// V-MoE's noise, left in an export.
+#[test]
+fn noise_that_is_added_to_the_logits_is_told() {
+    let mut sketch = gate();
+    sketch.op("RandomNormalLike", "l", "noise", &[]);
+    sketch.op("Add", "l noise", "noisy", &[]);
+    sketch.op("Softmax", "noisy", "p", &[("axis", -1)]);
+    sketch.op("TopK", "p k", "v i", &[]);
+    gathered(&mut sketch, "v");
+    let router = only(sketch);
+    assert!(router.warnings.iter().any(|warning| warning.contains("random numbers")), "{:?}", router.warnings);
+}
+
 /// Prompts of a pool (L2P: Wang et al. 2022) are looked up like experts' weights, and stand before the tokens.
 #[test]
 fn prompts_that_are_looked_up_are_no_experts() {
