@@ -231,6 +231,33 @@ fn without_its_last_ranks_a_model_is_the_model_of_a_lower_k() {
     assert!(apart < 1e-4, "{apart}");
 }
 
+/// A graph that fills all ranks whatever k is: those that have no say are no choices, no load and no drops.
+#[test]
+fn ranks_that_a_lower_k_leaves_out_are_not_counted() {
+    let engine = Engine::start(EngineOptions::default());
+    let model = opened(&engine, "vmoe");
+    let (image, tensor) = noise(&model);
+    let run = |k| analyse_with(&engine, &model, &image, &tensor, &Setting::of_top_k(k)).unwrap();
+    let (own, one) = (run(None), run(Some(1)));
+    assert!(one.trace.layers.iter().all(|layer| layer.top_k() == 1) && own.trace.layers[0].top_k() == 2);
+    let (of_two, first) = (&own.trace.layers[0], &one.trace.layers[0]);
+    for patch in of_two.patches() {
+        assert_eq!(first.experts_of(patch), &of_two.experts_of(patch)[..1]);
+        assert_eq!(first.weights_of(patch), &of_two.weights_of(patch)[..1]);
+    }
+    let balance = |analysis: &Analysis| analysis.layers[0].balance.clone();
+    assert_eq!(balance(&one).load.iter().sum::<u64>() as usize, first.num_tokens());
+    assert!(balance(&one).dropped <= balance(&own).dropped, "only choices of the first rank can be dropped");
+}
+
+/// An image without any regularity.
+fn noise(model: &OpenModel) -> (Arc<DecodedImage>, InputTensor) {
+    let rgba = (0..64 * 48 * 4).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let image = Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 64, height: 48, rgba });
+    let tensor = preprocess(&image, &model.card.input).unwrap();
+    (image, tensor)
+}
+
 /// ONNX Runtime's MoE operators: another k is another graph, and what the window shows has as many experts.
 #[test]
 fn operators_have_a_session_for_each_k() {
@@ -239,9 +266,7 @@ fn operators_have_a_session_for_each_k() {
         let model = opened(&engine, row);
         let range = model.card.top_k.clone().unwrap();
         assert!(model.controls.top_k_in_nodes() && range.max > range.default, "{row}: {range:?}");
-        let rgba = (0..64 * 48 * 4).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let image = Arc::new(DecodedImage { source: ImageSource::Clipboard(0), width: 64, height: 48, rgba });
-        let tensor = preprocess(&image, &model.card.input).unwrap();
+        let (image, tensor) = noise(&model);
         let run = |k: usize| analyse_with(&engine, &model, &image, &tensor, &Setting::of_top_k(Some(k))).unwrap();
         // More of them than are kept, there and back.
         let all: Vec<Analysis> = (range.min..=range.max).map(run).collect();

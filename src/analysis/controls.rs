@@ -83,6 +83,13 @@ impl Controls {
         controls.is_some_and(|controls| controls.top_k.is_err() && controls.rank_weights.is_ok())
     }
 
+    /// How many experts a router chooses where a smaller k only leaves its last ranks out.
+    fn ranks_run(&self, router: usize) -> Option<usize> {
+        let Edit::Proved(proved) = &self.edit else { return None };
+        let own = proved.instrumented.routers.get(router)?.own_top_k;
+        own.filter(|_| self.runs_all_ranks(router))
+    }
+
     /// What is known since the model was opened.
     pub(super) fn changeable(&self) -> Option<Changeable> {
         match &self.edit {
@@ -120,6 +127,14 @@ impl OpenModel {
             Err(reason) => Err(reason.clone()),
         };
         LayerOffer { ban: offer(|router| &router.selection_bias), ranks: offer(|router| &router.rank_weights) }
+    }
+
+    /// The ranks of a layer that have a say with `top_k`, of how many that its router fills; `None` where those are all.
+    pub(super) fn ranks_at(&self, layer: usize, top_k: Option<usize>) -> Option<(usize, usize)> {
+        let card = self.card.top_k.as_ref().filter(|card| card.input == TopKInput::Edited)?;
+        let top_k = top_k.filter(|&top_k| top_k != card.default)?;
+        let run = self.controls.ranks_run(self.layers.get(layer)?.router?)?;
+        (top_k < run).then_some((top_k, run))
     }
 
     /// The router of a layer, by its place in the report, and its controls; or why it has none, in a sentence.

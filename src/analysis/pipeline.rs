@@ -2,7 +2,7 @@
 //! call it directly, the window from a thread of its own.
 
 use super::change::{ChangeError, RoutingChange};
-use super::{Analysis, AnalysisError, Controls, ModelVersion, ShownLayer, assemble};
+use super::{Analysis, AnalysisError, Controls, LayerStats, ModelVersion, ShownLayer, assemble};
 use crate::engine::{
     Engine, EngineError, Execution, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult, Tensor,
     TensorData,
@@ -11,6 +11,7 @@ use crate::input::{DecodedImage, InputTensor};
 use crate::model::geometry::{Basis, Reason};
 use crate::model::routers::RouterReport;
 use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, TopKInput};
+use crate::routing::TopK;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -258,6 +259,21 @@ pub fn analyse_with(
     setting: &Setting,
 ) -> Result<Analysis, AnalysisError> {
     let setting = Setting { top_k: model.top_k(setting.top_k)?, change: setting.change.clone() };
-    let run = model.run(engine, tensor, &setting)?;
-    assemble(&model.card, &model.layers, image, tensor, setting, &run)
+    let (run, top_k) = (model.run(engine, tensor, &setting)?, setting.top_k);
+    let mut analysis = assemble(&model.card, &model.layers, image, tensor, setting, &run)?;
+    leave_out_ranks(&mut analysis, model, top_k);
+    Ok(analysis)
+}
+
+/// Where the graph fills every rank whatever k is, those that k leaves out are no choices of the model.
+fn leave_out_ranks(analysis: &mut Analysis, model: &OpenModel, top_k: Option<usize>) {
+    for (at, place) in analysis.places.iter().enumerate() {
+        let Some((used, run)) = model.ranks_at(place.source, top_k) else { continue };
+        let routing = &mut analysis.trace.layers[at];
+        // The columns of several heads side by side are no ranks.
+        if let Some(used) = TopK::new(used, routing.num_experts()).ok().filter(|_| routing.top_k() == run) {
+            *routing = routing.first_ranks(used);
+            analysis.layers[at] = LayerStats::of(routing);
+        }
+    }
 }

@@ -119,6 +119,22 @@ impl LayerRouting {
         }
     }
 
+    /// The same layer with only the first `ranks` experts of each token; with fewer ranks than that as it is.
+    #[must_use]
+    pub fn first_ranks(&self, ranks: TopK) -> Self {
+        if ranks >= self.top_k {
+            return self.clone();
+        }
+        let of_token = |token: usize| token * self.top_k()..token * self.top_k() + ranks.get();
+        let rows = || (0..self.num_tokens()).map(of_token);
+        Self {
+            top_k: ranks,
+            experts: rows().flat_map(|row| &self.experts[row]).copied().collect(),
+            weights: rows().flat_map(|row| &self.weights[row]).copied().collect(),
+            ..self.clone()
+        }
+    }
+
     /// The layer's name, as the model card gives it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -25,6 +25,16 @@ fn tokens_may_have_different_numbers_of_experts() {
 }
 
 #[test]
+fn ranks_that_are_left_out_count_nowhere() {
+    let first = |ranks| ragged(vec![]).first_ranks(TopK::new(ranks, 3).unwrap());
+    let one = first(1);
+    assert_eq!((one.num_tokens(), one.top_k()), (3, 1));
+    assert_eq!(one.assignments().collect::<Vec<_>>(), [(C, 0.75), (B, 0.0)]);
+    assert_eq!(LayerBalance::of(&one).load, [0, 1, 1]);
+    assert_eq!([first(2), first(3)], [ragged(vec![]), ragged(vec![])]);
+}
+
+#[test]
 fn what_a_token_does_not_use_counts_nowhere() {
     let routing = ragged(vec![0.25, 0.0, 0.75, 0.5, 0.5, 0.0, 1.0, 0.0, 0.0]);
     let balance = LayerBalance::of(&routing);
