@@ -172,6 +172,14 @@ fn shared_experts_stand_apart() {
 }
 
 #[test]
+fn a_fixed_rule_is_told_where_no_gate_is() {
+    let harness = row("multiway");
+    let told =
+        "Tokens are routed to 2 experts by a fixed rule, the position of a token: there is no gate. The model's sheet";
+    assert!(has_text(&harness, told));
+}
+
+#[test]
 fn a_drop_is_marked_and_told() {
     for name in ["vmoe", "vmoe-groups", "switch", "limoe", "gshard", "fairseq-moe", "tutel", "megatron-capacity-dynamo"]
     {

@@ -56,6 +56,14 @@ pub fn routing_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>) {
     }
 }
 
+/// What is said of a model in which no gate was found.
+fn unrouted(model: &OpenModel) -> String {
+    match model.routers.fixed.first() {
+        Some(fixed) => format!("{}. The model's sheet tells which expert takes which", fixed.sentence()),
+        None => "This model has no routers: it classifies, and there is no routing to show".to_owned(),
+    }
+}
+
 /// What can be said of a model whose top-k cannot be set.
 fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
     if model.layers.is_empty() {
@@ -63,7 +71,7 @@ fn fixed_ui(ui: &mut egui::Ui, ctx: &ViewCtx<'_>, model: &OpenModel) {
             Some(reason) => {
                 ui.colored_label(ui.visuals().warn_fg_color, format!("Its routing cannot be shown: {reason}"))
             }
-            None => ui.weak("This model has no routers: it classifies, and there is no routing to show"),
+            None => ui.weak(unrouted(model)),
         };
         return;
     }

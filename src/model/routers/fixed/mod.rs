@@ -6,6 +6,7 @@
 //! What shows them: several networks, alike but for their weights, read the same data, each only its tokens, and what they
 //! give is put together again; and what picks the tokens depends on nothing that the model computes from its features.
 
+pub(super) mod report;
 mod takes;
 
 use super::names::{node_name, weight_len, weights_of};
