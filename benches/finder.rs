@@ -1,13 +1,14 @@
 //! How long it takes to look for routers: linear in the number of nodes, and at most 50 ms for 5,000 of them.
 //!
 //! `cargo bench --bench finder --no-default-features` prints nodes, routers found, and the time that it takes to decode the
-//! file, to check it (at most 50 ms for 100,000 nodes), to view it as a graph and to find the routers, for vision transformers of growing depth in which every other feed-forward network is a loop over experts.
+//! file, to check it (at most 50 ms for 100,000 nodes), to view it as a graph and to find the routers, for vision
+//! transformers of growing depth in which every other feed-forward network is a loop over experts.
 //! A small model that is looked at again and again stays in the processor's caches, which a large one never does. So each
 //! size is measured on as many models as make the largest, one after the other: what still grows per node is the
 //! finder's doing, or the price of a view that no longer fits into the caches itself.
 //!
 //! Then what opening does with the graphs of models/zoo before anything runs: routers found, the card guessed, the edit
-//! made. With one view for all three, against a view for each; at most 0.75 of the time.
+//! made. With one view for all three, against a view for each.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -86,7 +87,7 @@ fn opening() {
     }
     let [shared, apart] = best.map(|time| time.as_secs_f64() * 1e3);
     let (ratio, count) = (shared / apart, rows.len());
-    println!("opening {count} models: one view {shared:.0} ms, a view each {apart:.0} ms: {ratio:.2} (bar 0.75)");
+    println!("opening {count} models: one view {shared:.0} ms, a view each {apart:.0} ms: {ratio:.2}");
 }
 
 fn rows() -> Vec<(ModelProto, Bytes, ModelDescription)> {

@@ -64,8 +64,8 @@ impl Turns {
                 if turn >= 10 {
                     millis[side].push(elapsed);
                 }
-                // Threads of the run before may still be asking for work.
-                std::thread::sleep(std::time::Duration::from_millis(3));
+                // Threads of this run still ask for work, for 10 ms; they would take the other side's processors.
+                std::thread::sleep(std::time::Duration::from_millis(15));
             }
         }
         let [here, apart] = millis.map(median);
