@@ -149,19 +149,36 @@ fn outputs_that_are_not_a_routers_own_keep_k_as_it_is_and_say_why() {
 fn the_command_line_sets_the_k_of_a_model_whose_card_has_none() {
     let row = rows().into_iter().find(|row| row.name == "mixtral").unwrap();
     let (_folder, path) = declared(&row, Outputs::Own).unwrap();
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples/cat.jpg");
-    let classify = |more: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_moescope"));
-        command.arg("classify").arg(&image).arg("--model").arg(&path).arg("--json").args(more).output().unwrap()
-    };
-    let record = |more: &[&str]| -> serde_json::Value { serde_json::from_slice(&classify(more).stdout).unwrap() };
+    let record =
+        |more: &[&str]| -> serde_json::Value { serde_json::from_slice(&classify(&path, more).stdout).unwrap() };
     let (plain, four) = (record(&[]), record(&["--top-k", "4"]));
     assert_eq!((&plain["top_k"], &plain["layers"][0]["top_k"]), (&serde_json::Value::Null, &2.into()));
     assert_eq!((&four["top_k"], &four["layers"][1]["top_k"]), (&4.into(), &4.into()));
     assert_ne!(plain["predictions"], four["predictions"]);
-    let refused = classify(&["--top-k", "99"]);
+    let refused = classify(&path, &["--top-k", "99"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("top-k must be between 1 and"), "{refused:?}");
+}
+
+/// `moescope classify --json` of a photo.
+fn classify(model: &Path, more: &[&str]) -> std::process::Output {
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples/cat.jpg");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_moescope"));
+    command.arg("classify").arg(&image).arg("--model").arg(model).arg("--json").args(more).output().unwrap()
+}
+
+/// The command reads a run as the window does: where a lower k leaves ranks out, those are no choices.
+#[test]
+fn the_command_line_counts_only_ranks_that_have_a_say() {
+    let row = rows().into_iter().find(|row| row.name == "vmoe").unwrap();
+    let found = classify(&row.model_path(), &["--top-k", "1"]);
+    let record: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    for layer in record["layers"].as_array().unwrap() {
+        let experts = layer["experts"].as_array().unwrap();
+        assert_eq!((&layer["top_k"], experts[0].as_array().unwrap().len()), (&1.into(), 1));
+        let load: u64 = layer["load"].as_array().unwrap().iter().map(|load| load.as_u64().unwrap()).sum();
+        assert_eq!(load, experts.len() as u64);
+    }
 }
 
 fn photo(model: &OpenModel) -> (Arc<DecodedImage>, InputTensor) {

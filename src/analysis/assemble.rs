@@ -13,18 +13,21 @@ use crate::routing::{LayerRouting, PixelRect, RoutingTrace, TopK, softmax, top_i
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How many ranks of a layer have a say, of how many that its router fills; `None` where those are all.
+pub(super) type UsedRanks = Option<(usize, usize)>;
+
 /// Reads a run of one image by the card and computes every statistic of it. `layers` are the model's, `setting` is what it
-/// was run with; its k is none where the model has none to set. The seconds of decoding and preprocessing are left at 0 for
-/// the caller to fill in.
+/// was run with; its k is none where the model has none to set. The seconds of decoding and preprocessing are left at 0 for the
+/// caller to fill in.
 ///
 /// A layer that the card declares has to be as declared. One that was found in a graph may turn out to be unreadable: it is
 /// left out, and [`Analysis::unreadable`] says why.
 ///
 /// # Errors
 /// Every [`AnalysisError`] about outputs and routing: the card and the model do not fit together.
-pub fn assemble(
+pub(super) fn assemble<'l>(
     card: &ModelCard,
-    layers: &[ShownLayer],
+    layers: impl Iterator<Item = (&'l ShownLayer, UsedRanks)>,
     image: &Arc<DecodedImage>,
     tensor: &InputTensor,
     Setting { top_k, change }: Setting,
@@ -37,8 +40,8 @@ pub fn assemble(
         Vec::new()
     });
     let predictions = predictions(&logits, &card.labels);
-    for (source, layer) in layers.iter().enumerate() {
-        read.add(card, (source, layer), (tensor.seen, top_k), run)?;
+    for (source, (layer, ranks)) in layers.enumerate() {
+        read.add(card, (source, layer), (tensor.seen, top_k, ranks), run)?;
     }
     let mut detected = Vec::new();
     if let Some(detection) = &card.detection {
@@ -104,7 +107,7 @@ impl ReadLayers {
         &mut self,
         card: &ModelCard,
         (source, layer): (usize, &ShownLayer),
-        (seen, top_k): (PixelRect, Option<usize>),
+        (seen, top_k, ranks): (PixelRect, Option<usize>, UsedRanks),
         run: &RunResult,
     ) -> Result<(), AnalysisError> {
         let (layout, grid) = (layer.card.tokens, card.grid_of(&layer.card));
@@ -126,11 +129,21 @@ impl ReadLayers {
             },
         };
         for routing in routings {
-            let (routing, tokens) = placed(routing, layout, grid, seen);
+            let (routing, tokens) = placed(with_ranks(routing, ranks), layout, grid, seen);
             self.routings.push(routing);
             self.places.push(LayerPlace { tokens, source });
         }
         Ok(())
+    }
+}
+
+/// Where the graph fills every rank whatever k is, those that k leaves out are no choices of the model.
+fn with_ranks(routing: LayerRouting, ranks: UsedRanks) -> LayerRouting {
+    // The columns of several heads side by side are no ranks.
+    let used = ranks.filter(|&(_, filled)| routing.top_k() == filled);
+    match used.map(|(used, _)| TopK::new(used, routing.num_experts())) {
+        Some(Ok(used)) => routing.first_ranks(used),
+        _ => routing,
     }
 }
 
@@ -313,7 +326,7 @@ mod tests {
         let tensor = InputTensor { shape: [1, 3, 1, 2], data: Arc::new([0.0; 6]), seen };
         let run = RunResult { outputs, run_secs: 0.5, provider: Provider::Cpu };
         let layer = ShownLayer { card: card().layers.remove(0), source: LayerSource::Declared, router: None };
-        assemble(&card(), &[layer], &image, &tensor, Setting::of_top_k(Some(1)), &run)
+        assemble(&card(), [(&layer, None)].into_iter(), &image, &tensor, Setting::of_top_k(Some(1)), &run)
     }
 
     #[test]

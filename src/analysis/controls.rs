@@ -1,6 +1,7 @@
 //! What can be changed about the routers of an open model beyond what its own inputs change, and by which session.
 
 use super::OpenModel;
+use super::assemble::UsedRanks;
 use super::change::{ChangeError, LayerChange, RoutingChange};
 use super::edited::ProvedModel;
 use super::sessions::{Changeable, Sessions};
@@ -129,10 +130,15 @@ impl OpenModel {
         LayerOffer { ban: offer(|router| &router.selection_bias), ranks: offer(|router| &router.rank_weights) }
     }
 
-    /// The ranks of a layer that have a say with `top_k`, of how many that its router fills; `None` where those are all.
-    pub(super) fn ranks_at(&self, layer: usize, top_k: Option<usize>) -> Option<(usize, usize)> {
+    /// The k of a run, where only an edit of the graph gives it: it is another than the graph's own.
+    pub(super) fn edited_top_k(&self, top_k: Option<usize>) -> Option<usize> {
         let card = self.card.top_k.as_ref().filter(|card| card.input == TopKInput::Edited)?;
-        let top_k = top_k.filter(|&top_k| top_k != card.default)?;
+        top_k.filter(|&top_k| top_k != card.default)
+    }
+
+    /// The ranks of a layer that have a say with `top_k`, of how many that its router fills; `None` where those are all.
+    pub(super) fn ranks_at(&self, layer: usize, top_k: Option<usize>) -> UsedRanks {
+        let top_k = self.edited_top_k(top_k)?;
         let run = self.controls.ranks_run(self.layers.get(layer)?.router?)?;
         (top_k < run).then_some((top_k, run))
     }

@@ -23,7 +23,7 @@ mod sessions;
 mod thumbnails;
 mod version;
 
-pub use assemble::assemble;
+use assemble::assemble;
 pub use change::{ChangeError, LayerChange, RoutingChange};
 pub use comparison::{Comparison, ComparisonEvent, ComparisonWish};
 pub use controls::{Controls, LayerOffer};

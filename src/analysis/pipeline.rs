@@ -2,7 +2,7 @@
 //! call it directly, the window from a thread of its own.
 
 use super::change::{ChangeError, RoutingChange};
-use super::{Analysis, AnalysisError, Controls, LayerStats, ModelVersion, ShownLayer, assemble};
+use super::{Analysis, AnalysisError, Controls, ModelVersion, ShownLayer, assemble};
 use crate::engine::{
     Engine, EngineError, Execution, ModelHandle, NotStarted, Placement, Provider, RunRequest, RunResult, Tensor,
     TensorData,
@@ -10,8 +10,7 @@ use crate::engine::{
 use crate::input::{DecodedImage, InputTensor};
 use crate::model::geometry::{Basis, Reason};
 use crate::model::routers::RouterReport;
-use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError, TopKInput};
-use crate::routing::TopK;
+use crate::model::{CardSource, FixedInputCard, ModelCard, ModelDescription, ModelError};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -203,18 +202,34 @@ impl OpenModel {
         change: &RoutingChange,
         inputs: &mut Vec<Tensor>,
     ) -> Result<ModelHandle, AnalysisError> {
-        let other_k = self.card.top_k.as_ref().filter(|card| card.input == TopKInput::Edited).zip(top_k);
-        let other_k = other_k.filter(|(card, top_k)| card.default != *top_k && !self.controls.top_k_in_nodes());
+        let other_k = self.edited_top_k(top_k).filter(|_| !self.controls.top_k_in_nodes());
         if change.is_none() && other_k.is_none() {
             return self.session_at(engine, top_k);
         }
         let refused = |reason| ChangeError::Model { reason };
         let proved = self.changeable(engine)?.map_err(refused)?;
-        if let Some((_, top_k)) = other_k {
+        if let Some(top_k) = other_k {
             inputs.extend(proved.with_top_k(top_k).map_err(|obstacle| refused(obstacle.to_string()))?);
         }
         self.add_change(&proved, inputs, top_k, change)?;
         Ok(proved.loaded.model)
+    }
+
+    /// What a run of one image with `setting` gave: predictions, routing and every statistic of it. The seconds of decoding
+    /// and preprocessing are left at 0 for the caller to fill in.
+    ///
+    /// # Errors
+    /// Every [`AnalysisError`] about outputs and routing: the card and the model do not fit together.
+    pub fn read(
+        &self,
+        image: &Arc<DecodedImage>,
+        tensor: &InputTensor,
+        setting: Setting,
+        run: &RunResult,
+    ) -> Result<Analysis, AnalysisError> {
+        let top_k = setting.top_k;
+        let layers = self.layers.iter().enumerate().map(|(at, layer)| (layer, self.ranks_at(at, top_k)));
+        assemble(&self.card, layers, image, tensor, setting, run)
     }
 
     /// Runs the model on one image and gives its outputs as they are.
@@ -259,21 +274,6 @@ pub fn analyse_with(
     setting: &Setting,
 ) -> Result<Analysis, AnalysisError> {
     let setting = Setting { top_k: model.top_k(setting.top_k)?, change: setting.change.clone() };
-    let (run, top_k) = (model.run(engine, tensor, &setting)?, setting.top_k);
-    let mut analysis = assemble(&model.card, &model.layers, image, tensor, setting, &run)?;
-    leave_out_ranks(&mut analysis, model, top_k);
-    Ok(analysis)
-}
-
-/// Where the graph fills every rank whatever k is, those that k leaves out are no choices of the model.
-fn leave_out_ranks(analysis: &mut Analysis, model: &OpenModel, top_k: Option<usize>) {
-    for (at, place) in analysis.places.iter().enumerate() {
-        let Some((used, run)) = model.ranks_at(place.source, top_k) else { continue };
-        let routing = &mut analysis.trace.layers[at];
-        // The columns of several heads side by side are no ranks.
-        if let Some(used) = TopK::new(used, routing.num_experts()).ok().filter(|_| routing.top_k() == run) {
-            *routing = routing.first_ranks(used);
-            analysis.layers[at] = LayerStats::of(routing);
-        }
-    }
+    let run = model.run(engine, tensor, &setting)?;
+    model.read(image, tensor, setting, &run)
 }

@@ -3,7 +3,7 @@
 use super::args::{ModelArgs, Switch};
 use super::console::complain;
 use super::failure::Failure;
-use crate::analysis::{Analysis, AnalysisError, OpenModel, Setting, assemble};
+use crate::analysis::{Analysis, AnalysisError, OpenModel, Setting};
 use crate::engine::{Engine, EngineOptions, Execution, Isolation, Limits, RunResult};
 use crate::input::{DecodedImage, InputError, InputTensor, SAMPLES, Sample, decode_file, decode_sample, preprocess};
 use crate::model::default_model_path;
@@ -56,8 +56,7 @@ impl Session {
         let tensor = preprocess(&image, &self.model.card.input)?;
         let preprocess = started.elapsed().as_secs_f64();
         let run = self.model.run(&self.engine, &tensor, &setting).with_context(|| source.to_string())?;
-        let mut analysis = assemble(&self.model.card, &self.model.layers, &image, &tensor, setting, &run)
-            .with_context(|| source.to_string())?;
+        let mut analysis = self.model.read(&image, &tensor, setting, &run).with_context(|| source.to_string())?;
         analysis.seconds.decode = decode;
         analysis.seconds.preprocess = preprocess;
         Ok(SourceAnalysis { analysis, tensor, run })

@@ -121,18 +121,14 @@ impl LayerRouting {
 
     /// The same layer with only the first `ranks` experts of each token; with fewer ranks than that as it is.
     #[must_use]
-    pub fn first_ranks(&self, ranks: TopK) -> Self {
+    pub fn first_ranks(self, ranks: TopK) -> Self {
         if ranks >= self.top_k {
-            return self.clone();
+            return self;
         }
-        let of_token = |token: usize| token * self.top_k()..token * self.top_k() + ranks.get();
-        let rows = || (0..self.num_tokens()).map(of_token);
-        Self {
-            top_k: ranks,
-            experts: rows().flat_map(|row| &self.experts[row]).copied().collect(),
-            weights: rows().flat_map(|row| &self.weights[row]).copied().collect(),
-            ..self.clone()
-        }
+        let columns = self.top_k();
+        let experts = self.experts.chunks_exact(columns).flat_map(|row| &row[..ranks.get()]).copied().collect();
+        let weights = self.weights.chunks_exact(columns).flat_map(|row| &row[..ranks.get()]).copied().collect();
+        Self { top_k: ranks, experts, weights, ..self }
     }
 
     /// The layer's name, as the model card gives it.
