@@ -77,18 +77,11 @@ impl Controls {
         self.top_k_in_nodes
     }
 
-    /// Whether a smaller k of a router leaves its last ranks out, which the graph runs nevertheless.
-    pub(super) fn runs_all_ranks(&self, router: usize) -> bool {
-        let Edit::Proved(proved) = &self.edit else { return false };
-        let controls = proved.instrumented.routers.get(router);
-        controls.is_some_and(|controls| controls.top_k.is_err() && controls.rank_weights.is_ok())
-    }
-
-    /// How many experts a router chooses where a smaller k only leaves its last ranks out.
-    fn ranks_run(&self, router: usize) -> Option<usize> {
+    /// What can be changed about a router of which a smaller k leaves its last ranks out, which the graph runs nevertheless.
+    pub(super) fn running_all_ranks(&self, router: usize) -> Option<&RouterControls> {
         let Edit::Proved(proved) = &self.edit else { return None };
-        let own = proved.instrumented.routers.get(router)?.own_top_k;
-        own.filter(|_| self.runs_all_ranks(router))
+        let controls = proved.instrumented.routers.get(router)?;
+        (controls.top_k.is_err() && controls.rank_weights.is_ok()).then_some(controls)
     }
 
     /// What is known since the model was opened.
@@ -139,7 +132,7 @@ impl OpenModel {
     /// The ranks of a layer that have a say with `top_k`, of how many that its router fills; `None` where those are all.
     pub(super) fn ranks_at(&self, layer: usize, top_k: Option<usize>) -> UsedRanks {
         let top_k = self.edited_top_k(top_k)?;
-        let run = self.controls.ranks_run(self.layers.get(layer)?.router?)?;
+        let run = self.controls.running_all_ranks(self.layers.get(layer)?.router?)?.own_top_k?;
         (top_k < run).then_some((top_k, run))
     }
 

@@ -22,7 +22,7 @@ impl OpenModel {
     fn edited_top_ks(&self, top_k: usize) -> Vec<RunTopK> {
         let run = |(at, router): (usize, &crate::model::routers::Router)| match router.top_k {
             None => RunTopK::default(),
-            Some(_) if self.controls.runs_all_ranks(at) => RunTopK { chosen: Some(top_k), executed: None },
+            Some(_) if self.controls.running_all_ranks(at).is_some() => RunTopK { chosen: Some(top_k), executed: None },
             Some(own) => RunTopK::of(if router.frozen { own } else { top_k }),
         };
         self.routers.routers.iter().enumerate().map(run).collect()

@@ -6,6 +6,7 @@ use super::{Choices, Kept, LayerRecipe, ReadingError, ShownTensor, TokenCount, m
 use crate::engine::{RunResult, Tensor};
 use crate::model::routers::{GatingRule, ScoreFunction};
 use crate::routing::{ExpertIdx, RoutingError, top_indices};
+use std::ops::Range;
 
 /// The choices of all tokens in their order.
 pub(super) fn of(recipe: &LayerRecipe, run: &RunResult, tokens: TokenCount) -> Result<Vec<Choices>, ReadingError> {
@@ -47,9 +48,13 @@ fn by_tokens(
         }
     };
     if let Some(kept) = &recipe.kept {
-        drop_unkept(recipe, run, kept, ids, &mut weighted)?;
+        drop_unkept(recipe, run, kept, (ids, 0..ids.columns), &mut weighted)?;
     }
-    ranks::drop_unkept(recipe, run, ids, &mut weighted)?;
+    for (rank, of_rank) in recipe.ranks.iter().enumerate().take(ids.columns) {
+        if let Some(kept) = &of_rank.kept {
+            drop_unkept(recipe, run, kept, (ids, rank..rank + 1), &mut weighted)?;
+        }
+    }
     let is_taken = |weight: f32| !matches!(recipe.rule, GatingRule::TopP | GatingRule::Threshold) || weight != 0.0;
     let choice = |(&id, &weight): (&i64, &f32)| Ok((expert(recipe, id)?, weight));
     let of_token = |(ids, weights): (&[i64], &[f32])| {
@@ -69,27 +74,28 @@ fn has_ids(recipe: &LayerRecipe) -> bool {
     recipe.ranks.iter().any(|rank| rank.expert_ids.is_some())
 }
 
-/// Takes the weight from choices whose expert had no room.
+/// Takes the weight from choices whose expert had no room, as `kept` tells it of some ranks.
 fn drop_unkept(
     recipe: &LayerRecipe,
     run: &RunResult,
     kept: &Kept<ShownTensor>,
-    ids: &Rows<i64>,
+    (ids, ranks): (&Rows<i64>, Range<usize>),
     weights: &mut Rows<f32>,
 ) -> Result<(), ReadingError> {
-    let room = room(recipe, run, kept, [ids.len(), ids.columns])?;
-    for (at, (&id, weight)) in ids.values.iter().zip(&mut weights.values).enumerate() {
-        let (token, rank) = (at / ids.columns, at % ids.columns);
-        let column = if kept.tensor.dense { expert(recipe, id)?.0 as usize } else { rank };
-        if !room.row(token)[column] {
-            *weight = 0.0;
+    let room = room(recipe, run, kept, [ids.len(), ranks.len()])?;
+    for (token, ids) in ids.iter().enumerate() {
+        for rank in ranks.clone() {
+            let column = if kept.tensor.dense { expert(recipe, ids[rank])?.0 as usize } else { rank - ranks.start };
+            if !room.row(token)[column] {
+                weights.values[token * ids.len() + rank] = 0.0;
+            }
         }
     }
     Ok(())
 }
 
 /// Whether there was room: a row for each of so many tokens, a column for each of their choices or for each expert.
-pub(super) fn room(
+fn room(
     recipe: &LayerRecipe,
     run: &RunResult,
     kept: &Kept<ShownTensor>,
@@ -257,7 +263,7 @@ fn chosen(recipe: &LayerRecipe, row: &[f32], are_scores: bool) -> Result<Choices
     Ok(experts.into_iter().map(|expert| (ExpertIdx(expert as u32), weight(expert))).collect())
 }
 
-pub(super) fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
+fn expert(recipe: &LayerRecipe, id: i64) -> Result<ExpertIdx, ReadingError> {
     let inside = u32::try_from(id).ok().filter(|&id| (id as usize) < recipe.num_experts).map(ExpertIdx);
     inside.ok_or_else(|| {
         let (layer, num_experts) = (recipe.name.clone(), recipe.num_experts);

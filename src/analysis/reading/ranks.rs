@@ -1,7 +1,6 @@
 //! Choices whose first, second and further ones lie in tensors of their own: side by side they are what other graphs have
 //! in one.
 
-use super::choices::{expert, room};
 use super::rows::Rows;
 use super::{LayerRecipe, ReadingError, ShownTensor, misfit, output};
 use crate::engine::{RunResult, Tensor};
@@ -18,26 +17,6 @@ pub(super) fn combine_weights(recipe: &LayerRecipe, run: &RunResult, tokens: usi
     let shown = recipe.ranks.iter().map(|rank| rank.combine_weights.as_ref());
     let columns = columns(run, shown, |tensor| Rows::floats(tensor, None).values)?;
     side_by_side(recipe, &columns, Some(tokens))
-}
-
-/// Takes the weight from choices whose expert had no room.
-pub(super) fn drop_unkept(
-    recipe: &LayerRecipe,
-    run: &RunResult,
-    ids: &Rows<i64>,
-    weights: &mut Rows<f32>,
-) -> Result<(), ReadingError> {
-    let of_ranks = recipe.ranks.iter().enumerate().filter(|&(rank, _)| rank < ids.columns);
-    for (rank, kept) in of_ranks.filter_map(|(rank, of)| Some((rank, of.kept.as_ref()?))) {
-        let room = room(recipe, run, kept, [ids.len(), 1])?;
-        for (token, ids) in ids.iter().enumerate() {
-            let column = if kept.tensor.dense { expert(recipe, ids[rank])?.0 as usize } else { 0 };
-            if !room.row(token)[column] {
-                weights.values[token * ids.len() + rank] = 0.0;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The outputs of all ranks, with what they hold.

@@ -72,8 +72,7 @@ pub fn gates(model: &ModelProto, card: &ModelCard, report: &RouterReport) -> Res
     let image = image_of(&card.input);
     let sized = with_sizes(model, &image);
     let graph = ModelGraph::new(sized.as_ref().unwrap_or(model))?;
-    let input = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
-    let flow = input.map(|value| Flow::of(&graph, value, image.sides()));
+    let flow = image.value(&graph).map(|value| Flow::of(&graph, value, image.sides()));
     let lookup = Lookup::of(&graph);
     let listed = gate_tensors(&graph, report).into_iter().enumerate();
     let placed = listed.map(|(rank, gate)| {

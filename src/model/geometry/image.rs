@@ -34,6 +34,11 @@ impl Image {
         }
     }
 
+    /// Its input in a graph.
+    pub fn value(&self, graph: &ModelGraph<'_>) -> Option<ValueId> {
+        graph.inputs().iter().copied().find(|&value| graph.value(value).name == self.name)
+    }
+
     /// The sizes of all axes.
     pub fn shape(&self) -> [usize; 4] {
         let (height, width) = (self.height as usize, self.width as usize);

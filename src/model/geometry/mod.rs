@@ -77,6 +77,16 @@ pub fn guess_in(
     model: &Indexed<'_>,
     report: &RouterReport,
 ) -> Result<Geometry, ModelError> {
+    guess_at(USUAL_SIDE, description, model, report)
+}
+
+/// The same with `usual_side` for an image whose size nothing tells.
+fn guess_at(
+    usual_side: u32,
+    description: &ModelDescription,
+    model: &Indexed<'_>,
+    report: &RouterReport,
+) -> Result<Geometry, ModelError> {
     let unclear = |reason: String| ModelError::NoCard {
         path: description.path.clone(),
         reason,
@@ -84,18 +94,17 @@ pub fn guess_in(
     };
     let mut reasons = Reasons::default();
     let whole = model.graph().map_err(|error| unclear(error.to_string()))?;
-    let mut image = Image::find(description, whole, USUAL_SIDE, &mut reasons).map_err(unclear)?;
-    if image.takes_any_size && is_detector(model.model(), &image) {
-        reasons = Reasons::default();
-        image = Image::find(description, whole, USUAL_SIDE_OF_DETECTORS, &mut reasons).map_err(unclear)?;
-    }
+    let image = Image::find(description, whole, usual_side, &mut reasons).map_err(unclear)?;
     // Once more with every size fixed, where not all are: what a shape depends on can then be computed.
     let sized = inputs::with_sizes(model.model(), &image);
     let of_sized = sized.as_ref().map(ModelGraph::new).transpose().map_err(|error| unclear(error.to_string()))?;
     let graph = of_sized.as_ref().unwrap_or(whole);
-    let value = graph.inputs().iter().copied().find(|&value| graph.value(value).name == image.name);
-    let flow = value.map(|value| Flow::of(graph, value, image.sides()));
     let (detection, boxes_text) = outputs::detection(graph).unzip();
+    if image.takes_any_size && detection.is_some() && usual_side != USUAL_SIDE_OF_DETECTORS {
+        return guess_at(USUAL_SIDE_OF_DETECTORS, description, model, report);
+    }
+    let value = image.value(graph);
+    let flow = value.map(|value| Flow::of(graph, value, image.sides()));
     let (logits, classes) = outputs::logits(graph, flow.as_ref(), image.batch, detection.as_ref(), &mut reasons);
     if let (Some(card), Some(text)) = (&detection, boxes_text) {
         reasons.add("detection", Basis::Assumed, format!("{text} Format, units and activation are usual for it."));
@@ -130,13 +139,6 @@ pub fn guess_in(
         assumed: Vec::new(),
     };
     Ok(Geometry { card, reasons: reasons.0 })
-}
-
-/// Whether a model that takes images of any size gives boxes.
-fn is_detector(model: &ModelProto, image: &Image) -> bool {
-    let sized = inputs::with_sizes(model, image);
-    let graph = ModelGraph::new(sized.as_ref().unwrap_or(model));
-    graph.is_ok_and(|graph| outputs::detection(&graph).is_some())
 }
 
 /// What is assumed of how an image is fed, in a sentence.
